@@ -1,0 +1,1 @@
+"""Lightning data modules: annotation files and videos in, batches of clips out."""

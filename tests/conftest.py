@@ -1,0 +1,22 @@
+"""Settings shared by all tests: quiet, offline, deterministic, two threads."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("WANDB_SILENT", "true")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+REAL_VIDEOS = Path(
+    os.environ.get("VIDEO_ADAPT_REAL_VIDEOS", Path(__file__).parents[2] / "shared/data/real_videos")
+)
+
+
+@pytest.fixture(scope="session")
+def real_videos() -> Path:
+    """The folder of third-party real videos; they are not part of the repository."""
+    if not REAL_VIDEOS.is_dir():
+        pytest.skip(f"real videos not found at {REAL_VIDEOS}; set VIDEO_ADAPT_REAL_VIDEOS")
+    return REAL_VIDEOS

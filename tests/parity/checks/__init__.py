@@ -1,0 +1,1 @@
+"""One module per family of fixtures; each registers its checks with :func:`tests.parity.cases.check`."""
