@@ -1,0 +1,202 @@
+"""Freezing has one owner: everything it implies is derived here from ``requires_grad`` alone."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from ..backbones.base import Backbone, Features
+from ..checkpoints import digest
+from ..errors import ConfigurationError, WeightsError
+
+Tuning = Literal["frozen", "adapter", "last_n", "full"]
+
+# Frozen parts stay in eval mode on purpose; Lightning takes that for an accident.
+warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of")
+
+
+class ParameterCount(NamedTuple):
+    """What training touches and what a checkpoint holds.
+
+    Attributes:
+        trained: Number of trainable parameters.
+        total: Number of all parameters.
+        checkpoint_bytes: Bytes of the weights that a checkpoint stores.
+    """
+
+    trained: int
+    total: int
+    checkpoint_bytes: int
+
+
+class FrozenBackboneMixin(LightningModule):
+    """Keep ``self.backbone`` frozen but for what ``tuning`` names, in every respect.
+
+    A method calls :meth:`freeze_backbone` once, at the end of its constructor. From then on
+
+    - frozen parameters have no gradient, and :meth:`encode` builds no graph if none is needed;
+    - ``train()`` leaves every subtree without a trainable parameter in eval mode;
+    - checkpoints hold trained weights only, and still load strictly: the frozen rest comes from
+      the live backbone, whose digest must be the recorded one;
+    - data-parallel training neither buckets nor broadcasts frozen tensors.
+
+    Nothing is stored: ``requires_grad`` is read each time, so callbacks that unfreeze later work.
+    """
+
+    backbone: Backbone
+
+    def freeze_backbone(self, tuning: Tuning, *, last_n: int = 0) -> None:
+        """State what trains inside the backbone.
+
+        Args:
+            tuning: ``frozen`` nothing, ``adapter`` the injected adapters, ``last_n`` the last
+                blocks and what follows them, ``full`` the image tower. The text tower and the
+                temperature never train.
+            last_n: Number of blocks for ``last_n``.
+
+        Raises:
+            ConfigurationError: If the choice and the backbone contradict each other.
+        """
+        adapters = list(self.backbone.adapters.parameters())
+        if (tuning == "adapter") != bool(adapters):
+            raise ConfigurationError(
+                f"tuning={tuning} with {len(adapters)} adapter weights in the backbone: "
+                "tuning=adapter and an adapter go together; set both or neither"
+            )
+        if not 0 <= last_n <= self.backbone.depth or (tuning == "last_n") != (last_n > 0):
+            raise ConfigurationError(
+                f"tuning={tuning} with last_n={last_n}: tuning=last_n wants last_n between 1 and "
+                f"{self.backbone.depth}, every other tuning wants 0"
+            )
+        self.backbone.requires_grad_(False)
+        trained: list[nn.Module] = {
+            "frozen": [],
+            "adapter": [self.backbone.adapters],
+            "last_n": self.backbone.last_blocks(last_n) if last_n else [],
+            "full": [self.backbone.visual],
+        }[tuning]
+        for module in trained:
+            module.requires_grad_(True)
+        self.tuning = tuning
+        self.train(self.training)
+
+    def encode(self, video: Tensor, **wanted: Any) -> Features:
+        """Run the backbone, without a graph where nothing in it trains.
+
+        Args:
+            video: ``[B, T, C, H, W]``.
+            **wanted: What else :meth:`Backbone.forward` shall return.
+        """
+        trains = any(p.requires_grad for p in self.backbone.parameters())
+        with torch.set_grad_enabled(trains and torch.is_grad_enabled()):
+            features: Features = self.backbone(video, **wanted)
+        return features
+
+    def train(self, mode: bool = True) -> "FrozenBackboneMixin":
+        """Set the mode; frozen subtrees stay in eval, parameterless layers follow their parent."""
+        super().train(mode)
+        if mode:
+            _wake(self, parent_trains=True)
+        return self
+
+    def parameter_count(self) -> ParameterCount:
+        """Count what trains, what there is, and what a checkpoint stores."""
+        parameters = list(self.parameters())
+        frozen = frozen_names(self)
+        saved = [v for k, v in self.state_dict().items() if k not in frozen]
+        return ParameterCount(
+            trained=sum(p.numel() for p in parameters if p.requires_grad),
+            total=sum(p.numel() for p in parameters),
+            checkpoint_bytes=sum(v.numel() * v.element_size() for v in saved),
+        )
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """Frozen tensors, by the name under which DistributedDataParallel looks for them."""
+        return sorted(frozen_names(self))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take frozen tensors out of every copy of the weights and leave their digest."""
+        super().on_save_checkpoint(checkpoint)
+        frozen = frozen_names(self)
+        # A weight-averaging callback moves the live weights to a second key beside state_dict.
+        for key in ("state_dict", "current_model_state"):
+            if key in checkpoint:
+                checkpoint[key] = {k: v for k, v in checkpoint[key].items() if k not in frozen}
+        record = checkpoint.setdefault("video_adapt", {})
+        record |= {
+            "backbone": self.backbone.name,
+            "frozen_digest": self._digest(frozen),
+            "tuning": self.tuning,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the live frozen tensors back in front of strict loading.
+
+        Raises:
+            WeightsError: If the checkpoint was trained on another backbone, or is not ours.
+        """
+        super().on_load_checkpoint(checkpoint)
+        record = checkpoint.get("video_adapt", {})
+        live = self.state_dict()
+        frozen = frozen_names(self)
+        missing = {k for k in frozen if k not in checkpoint["state_dict"]}
+        if missing and record.get("frozen_digest") != (own := self._digest(missing)):
+            raise WeightsError(
+                f"checkpoint was trained on backbone {record.get('backbone')!r} "
+                f"(digest {str(record.get('frozen_digest'))[:12]}), this is {self.backbone.name!r} "
+                f"(digest {own[:12]}); give the backbone the weights of the training run"
+            )
+        for key in ("state_dict", "current_model_state"):
+            if key in checkpoint:
+                checkpoint[key] |= {k: live[k] for k in missing}
+
+    def on_fit_start(self) -> None:
+        """Refuse processes whose frozen weights differ: nothing would ever make them equal."""
+        super().on_fit_start()
+        if self.trainer.world_size > 1:
+            mine = int(self._digest(frozen_names(self))[:15], 16)
+            gathered = self.all_gather(torch.tensor(mine, device=self.device))
+            if not torch.equal(gathered, gathered[:1].expand_as(gathered)):
+                raise WeightsError(
+                    "frozen weights differ between processes; load them from one file or set "
+                    "seed_everything so that random ones agree"
+                )
+
+    def _digest(self, names: Iterable[str]) -> str:
+        """Digest of the named tensors; computed anew only when one of them was written to."""
+        live = self.state_dict()
+        tensors = {name: live[name] for name in sorted(names)}
+        key = tuple((name, tensor._version) for name, tensor in tensors.items())
+        if getattr(self, "_digest_key", None) != key:
+            self._digest_key, self._digest_value = key, digest(tensors)
+        return self._digest_value
+
+
+def frozen_names(module: nn.Module) -> set[str]:
+    """State-dict keys that training cannot change.
+
+    These are parameters without gradient, and buffers of subtrees in which nothing trains.
+    """
+    names = {name for name, p in module.named_parameters() if not p.requires_grad}
+    for prefix, subtree in _frozen_subtrees(module):
+        names |= {f"{prefix}{name}" for name in subtree.state_dict()}
+    return names & set(module.state_dict())
+
+
+def _frozen_subtrees(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name, child in module.named_modules():
+        parameters = list(child.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            yield f"{name}." if name else "", child
+
+
+def _wake(module: nn.Module, *, parent_trains: bool) -> None:
+    parameters = list(module.parameters())
+    trains = any(p.requires_grad for p in parameters) if parameters else parent_trains
+    module.training = trains
+    for child in module.children():
+        _wake(child, parent_trains=trains)
