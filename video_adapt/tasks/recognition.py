@@ -36,6 +36,11 @@ class RecognitionTask(LightningModule):
         self.optimizer = optimizer
         self.save_hyperparameters()
 
+    def _set_hparams(self, hp: dict[str, Any]) -> None:
+        # Under the command line all values are plain. A component built in Python (the backbone!)
+        # must not be copied into the hyper-parameters, or a checkpoint would pickle it.
+        super()._set_hparams({k: v for k, v in hp.items() if _is_plain(v)})
+
     @property
     def num_classes(self) -> int:
         """Number of classes ``K``."""
@@ -115,9 +120,6 @@ class RecognitionTask(LightningModule):
         data = getattr(self._trainer, "datamodule", None)
         if data is not None:
             record["input"] = data.evaluation_recipe()
-        key = self.CHECKPOINT_HYPER_PARAMS_KEY
-        if key in checkpoint:
-            checkpoint[key] = {k: v for k, v in checkpoint[key].items() if _is_plain(v)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of something else before a weight is touched.
