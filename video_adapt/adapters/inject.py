@@ -1,0 +1,58 @@
+"""Putting adapters into a backbone, whichever backbone and whichever adapter."""
+
+from abc import ABC, abstractmethod
+
+from video_adapt.backbones.base import Backbone, BlockAdapter
+from video_adapt.errors import ConfigurationError
+
+
+class Adapter(ABC):
+    """The recipe of an adapter: makes the module of every block it wants to edit.
+
+    A recipe holds plain values only, so that an experiment file can name it and one recipe fits
+    backbones of any width and depth.
+    """
+
+    @abstractmethod
+    def build(self, block: int, backbone: Backbone, *, reads_patches: bool) -> BlockAdapter | None:
+        """Make the module of one block.
+
+        Args:
+            block: Number of the block, from 0.
+            backbone: What is adapted; read for its width and depth.
+            reads_patches: Whether anything reads the patch tokens behind the last block.
+
+        Returns:
+            The module, an identity at the start; None where this block stays plain.
+        """
+
+
+def inject(backbone: Backbone, adapter: Adapter, *, reads_patches: bool = False) -> None:
+    """Put an adapter's modules into a backbone, under ``backbone.adapters``, in place.
+
+    An edit that nothing reads is left out: it would never get a gradient, which distributed
+    training takes for an error, and its parameters would be counted as trained.
+
+    Args:
+        backbone: What is adapted; its own weights are not touched.
+        adapter: What is put in.
+        reads_patches: Whether anything reads the patch tokens behind the last block; False for a
+            read-out from class tokens.
+
+    Raises:
+        ConfigurationError: If the backbone is adapted already, or the adapter edits no block.
+    """
+    if len(backbone.adapters):
+        blocks = ", ".join(backbone.adapters)
+        raise ConfigurationError(
+            f"{backbone.name}: blocks {blocks} carry an adapter already; build a fresh backbone"
+        )
+    for block in range(backbone.depth):
+        edit = adapter.build(block, backbone, reads_patches=reads_patches)
+        if edit is not None:
+            backbone.adapters[str(block)] = edit
+    if not len(backbone.adapters):
+        raise ConfigurationError(
+            f"{type(adapter).__name__} edits no block of {backbone.name}; "
+            "enable a site or adapt more blocks"
+        )
