@@ -1,1 +1,8 @@
-"""baselines."""
+"""The rivals of the methods, on the same data, backbones and footing."""
+
+from .attentive_probe import AttentiveProbe
+from .evl import EVL
+from .tuned_classifier import TunedClassifier
+from .zero_shot import ZeroShot
+
+__all__ = ["EVL", "AttentiveProbe", "TunedClassifier", "ZeroShot"]

@@ -5,15 +5,13 @@ The attentive probe is the same decoder with one layer and without what mixes fr
 Source: Lin et al., Frozen CLIP Models are Efficient Video Learners, ECCV 2022.
 """
 
-import math
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-from video_adapt.backbones.base import Grid
+from video_adapt.backbones.base import Features, Grid
+from video_adapt.errors import ConfigurationError
+
+from .cross_attention import TemporalCrossAttention
 
 
 class QuickGELU(nn.Module):
@@ -22,88 +20,6 @@ class QuickGELU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Activate."""
         return x * torch.sigmoid(1.702 * x)
-
-
-class TemporalCrossAttention(nn.Module):
-    """Turn where a patch finds itself in the next and previous frame into features.
-
-    Every patch attends to the patches of a neighbouring frame with the backbone's own queries and
-    keys; what it takes from each is not a value but a learned vector of their relative offset.
-
-    Args:
-        width: Width ``D`` of the vectors.
-        grid: Rows ``h`` and columns ``w`` of patches.
-    """
-
-    offset: Tensor
-
-    def __init__(self, width: int, grid: Grid) -> None:
-        super().__init__()
-        offsets = math.prod(2 * side - 1 for side in grid)
-        self.previous = nn.Parameter(torch.zeros(offsets, width))
-        self.next = nn.Parameter(torch.zeros(offsets, width))
-        self.register_buffer("offset", relative_offsets(grid), persistent=False)
-
-    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Read the offset tables; border frames have one neighbour, class tokens get zeros.
-
-        Args:
-            queries: ``[B, T, N, heads, D / heads]``, class token first, before scaling.
-            keys: The same for keys.
-
-        Returns:
-            ``[B, T, N, D]``.
-        """
-        queries, keys = queries[:, :, 1:], keys[:, :, 1:]  # [B, T, P, heads, d]
-        backward = self._read(queries[:, 1:], keys[:, :-1], self.previous)  # [B, T-1, P, D]
-        forward = self._read(queries[:, :-1], keys[:, 1:], self.next)
-        # Pads are (D, N, T): the class token in front, the frame without that neighbour.
-        return F.pad(backward, (0, 0, 1, 0, 1, 0)) + F.pad(forward, (0, 0, 1, 0, 0, 1))
-
-    def _read(self, queries: Tensor, keys: Tensor, table: Tensor) -> Tensor:
-        attention = mean_attention(queries, keys)
-        # Recomputing the spread-out attention in the backward saves several times its memory.
-        vectors: Tensor = checkpoint(
-            _sum_by_offset,
-            attention,
-            table,
-            self.offset,
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
-        return vectors
-
-
-def relative_offsets(grid: Grid) -> Tensor:
-    """Row of the offset table for every pair of patches, int64 ``[P, P]``.
-
-    Patch ``(i, j)`` looking at ``(k, l)`` reads row ``(i-k+h-1) * (2w-1) + (j-l+w-1)``.
-    """
-    rows, columns = grid
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    row, column = row.flatten(), column.flatten()  # [P]
-    down = row[:, None] - row[None, :] + rows - 1
-    right = column[:, None] - column[None, :] + columns - 1
-    return down * (2 * columns - 1) + right
-
-
-def mean_attention(queries: Tensor, keys: Tensor) -> Tensor:
-    """Softmax attention averaged over heads: ``[B, T, P, heads, d]`` twice to ``[B, T, P, P]``."""
-    heads, scale = queries.shape[-2], queries.shape[-1] ** -0.5
-    # Head by head: all maps at once would be the largest tensor of the whole decoder.
-    total = queries.new_zeros(())
-    for query, key in zip(queries.unbind(-2), keys.unbind(-2), strict=True):
-        total = total + (scale * query @ key.mT).softmax(dim=-1)
-    return total / heads
-
-
-def _sum_by_offset(attention: Tensor, table: Tensor, offset: Tensor) -> Tensor:
-    """``out[p] = sum_k attention[p, k] * table[offset[p, k]]``, ``[B, T, P, D]``.
-
-    Spreading the attention over the offsets needs no ``[P, P, D]`` copy of the table.
-    """
-    spread = attention.new_zeros(*attention.shape[:-1], len(table))  # [B, T, P, offsets]
-    return spread.scatter(-1, offset.expand_as(attention), attention) @ table
 
 
 class QueryAttention(nn.Module):
@@ -255,6 +171,7 @@ class EVLNetwork(nn.Module):
         cross_attention: bool = True,
     ) -> None:
         super().__init__()
+        self.num_frames = num_frames
         self.query = nn.Parameter(torch.empty(num_queries, width))
         # The official code leaves the query at zero (its initialiser is never called); several
         # queries would then stay equal for ever.
@@ -274,20 +191,26 @@ class EVLNetwork(nn.Module):
             for _ in range(layers)
         )
 
-    def forward(
-        self, tokens: Sequence[Tensor], queries_keys: Sequence[tuple[Tensor, Tensor] | None]
-    ) -> Tensor:
-        """Read the frozen blocks.
+    def forward(self, features: Features) -> Tensor:
+        """Read the frozen blocks, oldest first.
 
         Args:
-            tokens: Output of the block behind each layer, ``[B, T, N, D]``, oldest first.
-            queries_keys: Their attention queries and keys, or None without cross
-                attention.
+            features: With as many ``blocks`` as there are layers, and their ``queries_keys`` if
+                there is cross attention.
 
         Returns:
             ``[B, D]``.
+
+        Raises:
+            ConfigurationError: If the clip has another number of frames than the network.
         """
-        query = self.query.expand(len(tokens[0]), -1, -1)  # [B, Q, D]
-        for layer, block, pair in zip(self.layers, tokens, queries_keys, strict=True):
-            query = layer(query, block, pair)
+        clips, frames = features.tokens.shape[:2]
+        if frames != self.num_frames:
+            raise ConfigurationError(
+                f"clips have {frames} frames, the decoder was built for {self.num_frames}; "
+                "set num_frames to the sampler's"
+            )
+        query = self.query.expand(clips, -1, -1)  # [B, Q, D]
+        for layer, block in zip(self.layers, sorted(features.blocks), strict=True):
+            query = layer(query, features.blocks[block], features.queries_keys.get(block))
         return query.mean(dim=1)
