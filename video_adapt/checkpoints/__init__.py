@@ -1,1 +1,24 @@
-"""checkpoints."""
+"""Weights of other hands: read safely, renamed by rule, loaded strictly, accounted for, hashed."""
+
+from .fingerprint import digest
+from .ledger import LoadReport
+from .load import (
+    is_torchscript,
+    load_strictly,
+    read_checkpoint,
+    read_state,
+    read_torchscript,
+)
+from .rules import KeyRule, convert_keys
+
+__all__ = [
+    "KeyRule",
+    "LoadReport",
+    "convert_keys",
+    "digest",
+    "is_torchscript",
+    "load_strictly",
+    "read_checkpoint",
+    "read_state",
+    "read_torchscript",
+]
