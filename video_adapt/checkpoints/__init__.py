@@ -1,14 +1,9 @@
 """Weights of other hands: read safely, renamed by rule, loaded strictly, accounted for, hashed."""
 
+from .files import is_torchscript, read_checkpoint, read_state, read_torchscript
 from .fingerprint import digest
 from .ledger import LoadReport
-from .load import (
-    is_torchscript,
-    load_strictly,
-    read_checkpoint,
-    read_state,
-    read_torchscript,
-)
+from .load import load_strictly
 from .rules import KeyRule, convert_keys
 
 __all__ = [

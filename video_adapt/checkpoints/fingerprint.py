@@ -23,5 +23,5 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
         tensor = tensors[name].detach()
         total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         # numpy knows no bfloat16, so the bytes are read as such; a scalar has none until reshaped.
-        total.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        total.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..errors import WeightsError
+from video_adapt.errors import WeightsError
 
 
 class KeyRule(NamedTuple):
