@@ -1,0 +1,185 @@
+"""The loader: workers, broken videos, and the place in the epoch that a checkpoint remembers."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import av.logging
+import torch
+from torch.utils.data import DataLoader
+
+from video_adapt.batches import DecodedClips
+from video_adapt.errors import VideoDecodeError
+
+from .annotations import VideoEntry
+from .dataset import BrokenVideo, ClipDataset, PackedClips, collate
+from .samplers import EvalSampler, TrainSampler
+
+logger = logging.getLogger(__name__)
+
+OnBroken = Literal["error", "skip"]
+
+
+@dataclass(frozen=True)
+class LoaderOptions:
+    """How batches are made.
+
+    Args:
+        batch_size: Training clips per process and step.
+        eval_batch_size: Videos per process and step in evaluation; None = ``batch_size`` divided
+            by the number of views.
+        num_workers: Decoding processes; 0 = decode in the main process.
+        prefetch: Batches that every worker makes in advance.
+        short_side: Frames are scaled down to this many pixels while decoding, in the same pass,
+            never up; None = native size.
+        start_method: How workers start; None = the platform's way.
+    """
+
+    batch_size: int = 8
+    eval_batch_size: int | None = None
+    num_workers: int = 2
+    prefetch: int = 2
+    short_side: int | None = 256
+    start_method: Literal["fork", "spawn", "forkserver"] | None = None
+
+
+@dataclass
+class BrokenLog:
+    """Keeps account of broken videos and decides when it is enough.
+
+    Args:
+        policy: ``error`` stops at the first one.
+        total: Clips in the data set, the missing ones included.
+        max_share: Share of ``total`` that may be broken before the run stops anyway.
+    """
+
+    policy: OnBroken
+    total: int
+    max_share: float
+    seen: dict[str, BrokenVideo] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """Broken clips met so far by this process."""
+        return len(self.seen)
+
+    def record(self, broken: BrokenVideo) -> None:
+        """Count a broken clip and warn about it, both once.
+
+        Raises:
+            VideoDecodeError: If the policy is ``error`` or too many are broken.
+        """
+        message = f"{broken.where}: {broken.cause}"
+        if self.policy == "error":
+            raise VideoDecodeError(f"{message}; mend it or set on_broken=skip")
+        if broken.where not in self.seen:
+            self.seen[broken.where] = broken
+            logger.warning("%s; left out", message)
+            self._stop_past_share(message)
+
+    def record_missing(self, missing: Sequence[VideoEntry]) -> None:
+        """Count clips whose files do not exist; one warning for all of them.
+
+        Raises:
+            VideoDecodeError: If too many are missing.
+        """
+        if not missing:
+            return
+        for entry in missing:
+            self.seen[entry.where] = BrokenVideo(entry.path, entry.where, "file does not exist")
+        message = f"{missing[0].where}: {missing[0].path} does not exist"
+        logger.warning("%s, nor do %d others; left out", message, len(missing) - 1)
+        self._stop_past_share(message)
+
+    def _stop_past_share(self, message: str) -> None:
+        if self.count > self.max_share * self.total:
+            raise VideoDecodeError(
+                f"{message}; {self.count} of {self.total} videos are missing or broken, more than "
+                f"max_broken_share={self.max_share:g} allows"
+            )
+
+
+class ClipLoader:
+    """Iterates over :class:`DecodedClips` and can go on in the middle of an epoch.
+
+    Not a ``DataLoader`` but the owner of one, so that a trainer replaces neither its sampler nor
+    its batches. Its state is saved and restored by Lightning together with the loops.
+
+    Args:
+        dataset: Decodes clips.
+        sampler: Order and seeds.
+        options: How batches are made.
+        batch_size: Videos per batch.
+        broken: Account of broken videos.
+    """
+
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        sampler: TrainSampler | EvalSampler,
+        *,
+        options: LoaderOptions,
+        batch_size: int,
+        broken: BrokenLog,
+    ) -> None:
+        self.sampler = sampler
+        self.broken = broken
+        self.batch_size = batch_size
+        self._batches = 0
+        self._resume: dict[str, int] = {}
+        workers = options.num_workers
+        self._loader: DataLoader[PackedClips] = DataLoader(
+            dataset,  # type: ignore[arg-type]  # yields samples, collated into packed clips
+            batch_size=batch_size,
+            sampler=sampler,
+            drop_last=isinstance(sampler, TrainSampler),
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            prefetch_factor=options.prefetch if workers else None,
+            multiprocessing_context=options.start_method if workers else None,
+            worker_init_fn=_init_worker,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, also after resuming inside one."""
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[DecodedClips]:
+        """Yield batches; nothing starts before the first one is asked for.
+
+        Lightning makes the iterator before it announces the epoch to the sampler, so a loader
+        that starts its workers at once would begin with the permutation of the wrong epoch.
+        """
+        self._batches = self._take_up()
+        for packed in self._loader:
+            for broken in packed.broken:
+                self.broken.record(broken)
+            self._batches += 1
+            if packed.shapes:  # an evaluation batch of broken videos only is left out
+                yield packed.unpack()
+
+    def state_dict(self) -> dict[str, int]:
+        """Epoch and number of batches handed out in it."""
+        return {"epoch": getattr(self.sampler, "epoch", 0), "batches": self._batches}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on behind the batches of ``state`` when its epoch is iterated next."""
+        self._resume = dict(state)
+
+    def _take_up(self) -> int:
+        """Skip what was seen before a restart, once; returns the number of skipped batches."""
+        state, self._resume = self._resume, {}
+        if not isinstance(self.sampler, TrainSampler):
+            return 0
+        batches = state["batches"] if state.get("epoch") == self.sampler.epoch else 0
+        self.sampler.start = batches * self.batch_size
+        return batches
+
+
+def _init_worker(worker: int) -> None:
+    """One thread per worker, and no libav chatter between the lines of the progress bar."""
+    torch.set_num_threads(1)
+    av.logging.set_level(None)
