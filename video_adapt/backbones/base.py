@@ -136,7 +136,7 @@ class Backbone(nn.Module, ABC):
         """Logarithm of the temperature that multiplies cosine similarities, a scalar."""
 
     def run_adapter(self, site: str, block: int, tokens: Tensor, *, num_frames: int) -> Tensor:
-        """Apply the adapter of a block, if it has one, at ``before_attention`` or ``before_mlp``."""
+        """Apply a block's adapter, if it has one, at ``before_attention`` or ``before_mlp``."""
         if (key := str(block)) not in self.adapters:
             return tokens
         edit = getattr(self.adapters[key], site)

@@ -1,0 +1,256 @@
+"""CLIP: the towers of open_clip, run block by block on every frame of a clip."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from video_adapt.checkpoints import LoadReport, convert_keys, load_strictly
+from video_adapt.errors import ConfigurationError, WeightsError
+
+from .base import Backbone, Features
+from .clip_config import CLIPConfig, parse_config, read_config
+from .clip_weights import CLIP_KEYS, CLIP_UNUSED, POSITIONS, find_weights, fit_positions
+
+logger = logging.getLogger(__name__)
+
+_PROMPTS_AT_ONCE = 256
+
+
+class CLIP(Backbone):
+    """A CLIP with vision-transformer image tower and its text tower.
+
+    Args:
+        name: Model name of open_clip, e.g. ``ViT-B-16-quickgelu`` (OpenAI's weights want the
+            ``-quickgelu`` models), or the path of a JSON model description in open_clip's format.
+        weights: Tag of open_clip's hub such as ``openai``; or a file: open_clip's or OpenAI's, as
+            ``.pt``, ``.bin``, ``.safetensors`` or TorchScript; or null for random weights.
+        image_size: Side of the square input in pixels; null keeps the model's own. The position
+            embedding is resized to it.
+
+    Raises:
+        ConfigurationError: If there is no such model, or it is not of CLIP's own kind.
+        WeightsError: If the weights are missing, do not fit, or want the other activation.
+    """
+
+    towers: Any  # open_clip.CustomTextCLIP, untyped and imported late
+
+    def __init__(self, name: str, weights: str | None, image_size: int | None = None) -> None:
+        super().__init__()
+        content = read_config(name)
+        stem = name.rpartition("/")[2].removesuffix(".json")
+        self._build(parse_config(stem, content, image_size), weights)
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], weights: str | None = None, *, name: str = "custom"
+    ) -> "CLIP":
+        """Build from a description in Python instead of one in a file.
+
+        Args:
+            config: open_clip's ``embed_dim``, ``vision_cfg``, ``text_cfg``, ``quick_gelu``.
+            weights: As in the constructor; None for random weights.
+            name: What to call the model.
+        """
+        backbone = cls.__new__(cls)
+        Backbone.__init__(backbone)
+        backbone._build(parse_config(name, config, image_size=None), weights)
+        return backbone
+
+    def _build(self, config: CLIPConfig, weights: str | None) -> None:
+        import open_clip  # takes seconds, so only whoever builds a model pays
+
+        found = find_weights(config, weights) if weights is not None else None
+        try:
+            self.towers = open_clip.CustomTextCLIP(**config.towers)
+        except TypeError as error:
+            raise ConfigurationError(f"{config.name}: bad model description: {error}") from error
+        self.name = config.name
+        self.pixels = config.pixels
+        self.width = self.visual.transformer.width
+        self.depth = len(self.blocks)
+        self.heads = self.blocks[0].attn.num_heads
+        self.patch_size = self.visual.patch_size[0]
+        self.embed_dim = config.towers["embed_dim"]
+        if found is None:
+            logger.info("%s: random weights", self.name)
+            return
+        try:
+            self.load_weights(found.state)
+        except WeightsError as error:
+            raise WeightsError(f"{weights}: {error}") from error
+        if found.mean and found.std:
+            self.pixels = self.pixels._replace(mean=found.mean, std=found.std)
+
+    def load_weights(self, state: Mapping[str, Tensor]) -> LoadReport:
+        """Take over weights under open_clip's or OpenAI's names, strictly.
+
+        Args:
+            state: Tensors of both towers and ``logit_scale``.
+
+        Returns:
+            The account, which is also logged.
+
+        Raises:
+            WeightsError: If anything is missing, left over or of another shape.
+        """
+        renamed = convert_keys(state, CLIP_KEYS)
+        fitted = fit_positions(renamed, self.grid[0])
+        resized = [POSITIONS] if fitted.get(POSITIONS) is not renamed.get(POSITIONS) else []
+        report = load_strictly(self.towers, fitted, allow_unused=CLIP_UNUSED, converted=resized)
+        logger.info("%s: %s", self.name, report.render())
+        return report
+
+    @property
+    def visual(self) -> Any:
+        """The image tower, open_clip's ``VisionTransformer``."""
+        return self.towers.visual
+
+    @property
+    def blocks(self) -> Sequence[Any]:
+        """The residual blocks of the image tower, first to last."""
+        return self.visual.transformer.resblocks
+
+    def last_blocks(self, count: int) -> list[nn.Module]:
+        """The last blocks, the final norm and the projection."""
+        behind = [self.visual.ln_post, nn.ParameterList([self.visual.proj])]
+        return [*self.blocks[self.depth - count :], *behind]
+
+    def forward(
+        self,
+        video: Tensor,
+        *,
+        blocks: Sequence[int] = (),
+        queries_keys: Sequence[int] = (),
+    ) -> Features:
+        """Encode every frame on its own.
+
+        Args:
+            video: ``[B, T, C, H, W]``, normalised with :attr:`pixels`.
+            blocks: Numbers of the blocks whose output is wanted.
+            queries_keys: Numbers of the blocks whose attention queries and keys are wanted.
+
+        Raises:
+            ConfigurationError: If the video has another size, or a block does not exist.
+        """
+        self._check(video, {*blocks, *queries_keys})
+        clips = video.shape[:2]
+        streams: dict[int, Tensor] = {}
+        heads: dict[int, tuple[Tensor, Tensor]] = {}
+        tokens = self._embed(video.flatten(0, 1))  # [B*T, N, D]
+        for number, block in enumerate(self.blocks):
+            tokens = self.run_adapter("before_attention", number, tokens, num_frames=clips[1])
+            attended, queries, keys = attend(block.attn, block.ln_1(tokens))
+            tokens = tokens + block.ls_1(attended)
+            tokens = self.run_adapter("before_mlp", number, tokens, num_frames=clips[1])
+            tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+            if number in blocks:
+                streams[number] = tokens.unflatten(0, clips)  # [B, T, N, D]
+            if number in queries_keys:
+                heads[number] = queries.unflatten(0, clips), keys.unflatten(0, clips)
+        tokens = tokens.unflatten(0, clips)  # [B, T, N, D]
+        class_token = self.final_norm(tokens[:, :, 0])  # [B, T, D]
+        return Features(class_token, class_token @ self.visual.proj, tokens, streams, heads)
+
+    def final_norm(self, tokens: Tensor) -> Tensor:
+        """The norm behind the last block, for read-outs that pool before it."""
+        return self.visual.ln_post(tokens)
+
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """Embed sentences in the joint space, not normalised ``[K, E]``, without gradient.
+
+        A sentence that is too long for the tower is cut, as in CLIP's training, and a warning is
+        logged.
+
+        Raises:
+            ConfigurationError: If the text tower was dropped or has another vocabulary.
+        """
+        if self.towers.text is None:
+            raise ConfigurationError(f"{self.name}: drop_text() took the text tower away")
+        context, vocabulary = self.towers.context_length, self.towers.vocab_size
+        tokenizer = self._tokenizer
+        if vocabulary < tokenizer.vocab_size:
+            raise ConfigurationError(
+                f"{self.name}: its text tower knows {vocabulary} tokens, the tokenizer makes "
+                f"{tokenizer.vocab_size}; use encode_tokens, or vocab_size: {tokenizer.vocab_size}"
+            )
+        # Two places go to the marks of start and end.
+        long = [prompt for prompt in prompts if len(tokenizer.encode(prompt)) > context - 2]
+        if long:
+            logger.warning(
+                "%d of %d prompts are longer than %d tokens and were cut, first: %r",
+                len(long),
+                len(prompts),
+                context,
+                long[0],
+            )
+        return self.encode_tokens(tokenizer(list(prompts)))
+
+    @torch.no_grad()
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Embed sentences that are tokens already, without gradient.
+
+        Args:
+            tokens: int64 ``[K, context]``: start, words, end (the largest id), zeros.
+
+        Returns:
+            Embeddings in the joint space, not normalised, ``[K, E]``.
+        """
+        chunks = tokens.to(self.device).split(_PROMPTS_AT_ONCE)
+        return torch.cat([self.towers.encode_text(chunk) for chunk in chunks])
+
+    def drop_text(self) -> None:
+        """Free the text tower. Checkpoints then belong to a backbone without it."""
+        self.towers.text = None
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """Logarithm of the temperature that multiplies cosine similarities, a scalar."""
+        scale: Tensor = self.towers.logit_scale
+        return scale
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        import open_clip
+
+        return open_clip.SimpleTokenizer(context_length=self.towers.context_length)
+
+    def _embed(self, frames: Tensor) -> Tensor:
+        patches = self.visual.conv1(frames).flatten(2).transpose(1, 2)  # [B*T, N-1, D]
+        start = self.visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        tokens = torch.cat([start, patches], dim=1)  # [B*T, N, D]
+        return self.visual.ln_pre(tokens + self.visual.positional_embedding.to(tokens.dtype))
+
+    def _check(self, video: Tensor, wanted: set[int]) -> None:
+        side = self.pixels.image_size
+        if video.ndim != 5 or video.shape[2:] != (3, side, side):
+            raise ConfigurationError(
+                f"{self.name} wants video [B, T, 3, {side}, {side}], got {list(video.shape)}; "
+                "set the transform's size or the backbone's image_size"
+            )
+        if unknown := wanted - {*range(self.depth)}:
+            raise ConfigurationError(
+                f"{self.name} has blocks 0 to {self.depth - 1}, not {sorted(unknown)}"
+            )
+
+
+def attend(attention: nn.MultiheadAttention, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Self-attention that also shows its queries and keys, projected once.
+
+    Args:
+        attention: A module with packed projections; only its weights are used.
+        tokens: Normalised tokens ``[B*T, N, D]``.
+
+    Returns:
+        The mixed tokens ``[B*T, N, D]``; queries and keys, each ``[B*T, N, heads, D / heads]``.
+    """
+    packed = F.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)  # [B*T, N, 3*D]
+    queries, keys, values = packed.unflatten(-1, (3, attention.num_heads, -1)).unbind(-3)
+    mixed = F.scaled_dot_product_attention(
+        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
+    )  # [B*T, heads, N, D / heads]
+    return attention.out_proj(mixed.transpose(1, 2).flatten(2)), queries, keys
