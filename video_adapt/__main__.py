@@ -71,7 +71,11 @@ def _help() -> str:
         app = importlib.import_module(f".apps.{name}", __package__)
         commands[name.replace("_", "-")] = app.HELP
     lines += [f"  {name:<12} {text}" for name, text in commands.items()]
-    lines += ["", "  --version    print the version", "  --debug      show the traceback of an error"]
+    lines += [
+        "",
+        "  --version    print the version",
+        "  --debug      show the traceback of an error",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -79,12 +83,11 @@ def _user_message(error: Exception) -> str | None:
     """One line for an error that the user can mend; None for one that we must."""
     text = str(error).strip()
     if isinstance(error, VideoAdaptError):
-        # A loader worker sends its traceback along; the message proper is the last line.
-        return text.splitlines()[-1].removeprefix(f"{type(error).__module__}.").partition(
-            f"{type(error).__name__}: "
-        )[2] if "Original Traceback" in text else text
+        # A loader worker sends its whole traceback along; the message proper comes last.
+        return text.rpartition(f"{type(error).__name__}: ")[2]
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{error.filename or 'output folder'}: no space left on the disk; free some or choose another --run_dir"
+        where = error.filename or "the output folder"
+        return f"{where}: no space left on the disk; free some or choose another folder"
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
         return f"{error.filename}: not writable; choose another output folder"
     names = {cls.__name__ for cls in type(error).__mro__}

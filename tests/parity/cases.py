@@ -42,7 +42,7 @@ class Case:
             return json.load(file)
 
     def group(self, prefix: str) -> dict[str, Tensor]:
-        """Tensors below ``prefix/``, without it: ``weights``, ``inputs``, ``outputs``, ``grads``."""
+        """Tensors below ``prefix/``, without it: weights, inputs, outputs, grads, inter."""
         start = f"{prefix}/"
         return {k.removeprefix(start): v for k, v in self.tensors.items() if k.startswith(start)}
 

@@ -1,16 +1,16 @@
 """Freezing has one owner: everything it implies is derived here from ``requires_grad`` alone."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from ..backbones.base import Backbone, Features
-from ..checkpoints import digest
-from ..errors import ConfigurationError, WeightsError
+from video_adapt.backbones.base import Backbone, Features
+from video_adapt.checkpoints import digest
+from video_adapt.errors import ConfigurationError, WeightsError
 
 Tuning = Literal["frozen", "adapter", "last_n", "full"]
 
@@ -72,13 +72,13 @@ class FrozenBackboneMixin(LightningModule):
                 f"{self.backbone.depth}, every other tuning wants 0"
             )
         self.backbone.requires_grad_(False)
-        trained: list[nn.Module] = {
+        trained: dict[Tuning, Sequence[nn.Module]] = {
             "frozen": [],
             "adapter": [self.backbone.adapters],
             "last_n": self.backbone.last_blocks(last_n) if last_n else [],
             "full": [self.backbone.visual],
-        }[tuning]
-        for module in trained:
+        }
+        for module in trained[tuning]:
             module.requires_grad_(True)
         self.tuning = tuning
         self.train(self.training)
@@ -160,7 +160,7 @@ class FrozenBackboneMixin(LightningModule):
         if self.trainer.world_size > 1:
             mine = int(self._digest(frozen_names(self))[:15], 16)
             gathered = self.all_gather(torch.tensor(mine, device=self.device))
-            if not torch.equal(gathered, gathered[:1].expand_as(gathered)):
+            if len(torch.as_tensor(gathered).unique()) > 1:
                 raise WeightsError(
                     "frozen weights differ between processes; load them from one file or set "
                     "seed_everything so that random ones agree"

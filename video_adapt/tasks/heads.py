@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..backbones.base import Backbone
+from video_adapt.backbones.base import Backbone
 
 
 class TextHead(nn.Module):

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 
-from ..checkpoints import read_checkpoint
-from ..errors import WeightsError
+from video_adapt.checkpoints import read_checkpoint
+from video_adapt.errors import WeightsError
 
 
 def load_method(

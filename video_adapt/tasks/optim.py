@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 NamedParameter = tuple[str, nn.Parameter]
 NO_DECAY_SUFFIXES = ("cls_token", "positional_embedding")
@@ -66,6 +67,16 @@ def warmup_cosine(
         return cosine(epoch)
     end = cosine(warmup_epochs)
     return warmup_start_lr + (end - warmup_start_lr) * epoch / warmup_epochs
+
+
+class StepSchedule(LambdaLR):
+    """One factor on the initial rate of every group, also of groups added during training."""
+
+    def get_lr(self) -> list[float | Tensor]:
+        """Rates of all groups at the current step."""
+        factor = self.lr_lambdas[0](self.last_epoch)
+        groups = self.optimizer.param_groups
+        return [group.setdefault("initial_lr", group["lr"]) * factor for group in groups]
 
 
 def takes_decay(name: str, parameter: nn.Parameter) -> bool:

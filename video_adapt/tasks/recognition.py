@@ -7,12 +7,12 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
-from ..batches import ClipBatch, ClipPredictions
-from ..errors import AnnotationError, ConfigurationError, WeightsError
+from video_adapt.batches import ClipBatch, ClipPredictions
+from video_adapt.errors import AnnotationError, ConfigurationError, WeightsError
+
 from .losses import soft_target_cross_entropy
-from .optim import OptimizerSpec, decay_groups, warmup_cosine
+from .optim import OptimizerSpec, StepSchedule, decay_groups, warmup_cosine
 
 
 class RecognitionTask(LightningModule):
@@ -36,7 +36,7 @@ class RecognitionTask(LightningModule):
         self.optimizer = optimizer
         self.save_hyperparameters()
 
-    def _set_hparams(self, hp: dict[str, Any]) -> None:
+    def _set_hparams(self, hp: Any) -> None:
         # Under the command line all values are plain. A component built in Python (the backbone!)
         # must not be copied into the hyper-parameters, or a checkpoint would pickle it.
         super()._set_hparams({k: v for k, v in hp.items() if _is_plain(v)})
@@ -66,12 +66,12 @@ class RecognitionTask(LightningModule):
         probs = self(batch.video).float().softmax(dim=-1)
         return ClipPredictions(batch.video_id, batch.view, probs, batch.label)
 
-    def validation_step(self, batch: ClipBatch, batch_idx: int) -> ClipPredictions:
-        """Predict one batch of clips."""
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> Any:
+        """Predict one batch of clips, as :class:`ClipPredictions`."""
         return self.predict_step(batch, batch_idx)
 
-    def test_step(self, batch: ClipBatch, batch_idx: int) -> ClipPredictions:
-        """Predict one batch of clips."""
+    def test_step(self, batch: ClipBatch, batch_idx: int) -> Any:
+        """Predict one batch of clips, as :class:`ClipPredictions`."""
         return self.predict_step(batch, batch_idx)
 
     def parameter_groups(self, spec: OptimizerSpec) -> list[dict[str, Any]]:
@@ -109,7 +109,7 @@ class RecognitionTask(LightningModule):
             )
             return rate / spec.lr
 
-        schedule = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
+        schedule = {"scheduler": StepSchedule(optimizer, factor), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""One module per family of fixtures; each registers its checks with :func:`tests.parity.cases.check`."""
+"""One module per family of fixtures; each registers its checks in :mod:`tests.parity.cases`."""
