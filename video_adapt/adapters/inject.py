@@ -30,8 +30,8 @@ class Adapter(ABC):
 def inject(backbone: Backbone, adapter: Adapter, *, reads_patches: bool = False) -> None:
     """Put an adapter's modules into a backbone, under ``backbone.adapters``, in place.
 
-    An edit that nothing reads is left out: it would never get a gradient, which distributed
-    training takes for an error, and its parameters would be counted as trained.
+    An edit that nothing reads is left out: its gradient is zero for ever, while it costs time and
+    memory and counts as trained.
 
     Args:
         backbone: What is adapted; its own weights are not touched.
