@@ -1,8 +1,12 @@
 """The training commands: a LightningCLI in which data, model and backbone tell each other once."""
 
 import difflib
+import inspect
+import logging
 import re
+import shutil
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,15 +14,17 @@ from typing import Any, NoReturn
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
 
-# Imported so that experiment files can name a class without its module.
-import data_modules  # noqa: F401
+import data_modules
 
-from . import adapters, backbones, baselines, methods, video  # noqa: F401
-from .callbacks import Cost, Evaluation, PeakMemory, RunRecord, default_loggers
+# Importing these packages is what lets an experiment file name their classes without a module.
+from . import adapters, backbones, baselines, methods, tasks, video
+from .callbacks import Cost, Evaluation, PeakMemory, Progress, SaveConfig, WandbTracker
+from .callbacks.table import run_table
 from .errors import ConfigurationError
 
-COMMANDS = ("fit", "validate", "test", "predict")
+PACKAGES = (adapters, backbones, baselines, data_modules, methods, tasks, video)
 
 
 class Parser(LightningArgumentParser):
@@ -31,19 +37,24 @@ class Parser(LightningArgumentParser):
         raise SystemExit(2)
 
     def _suggestion(self, text: str) -> str:
-        wrong = re.search(r"(?:[Kk]ey|[Oo]ption|arguments?:) ['\"]?-*([\w.]+)", text)
-        if wrong is None:
+        found = re.search(r"(?:[Kk]ey|[Oo]ption|arguments?:) ['\"]?-*([\w.]+)", text)
+        if found is None:
             return ""
-        known = {action.dest.rpartition(".")[2] for action in self._actions}
-        near = difflib.get_close_matches(wrong.group(1).rpartition(".")[2], sorted(known), n=1)
+        wrong = found.group(1).rpartition(".")[2]
+        known = {action.dest.rpartition(".")[2] for action in self._actions} | _argument_names()
+        near = difflib.get_close_matches(wrong, sorted(known - {wrong}), n=1)
         return f" Did you mean {near[0]!r}?" if near else ""
 
 
 class VideoAdaptCLI(LightningCLI):
     """LightningCLI whose runs live in one folder each and whose settings are said once.
 
-    - ``data.class_names`` flows into the model; the backbone's pixels flow into the data.
-    - ``--run_dir`` holds configuration, logs, checkpoints, predictions and pictures of a run.
+    The classes flow from the data into the model, the pixels from the backbone into the data.
+    ``--run_dir`` holds configuration, figures, checkpoints, predictions and pictures of a run.
+
+    Args:
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        args: The command line behind the program's name.
     """
 
     def __init__(self, command: str, args: Sequence[str]) -> None:
@@ -55,20 +66,21 @@ class VideoAdaptCLI(LightningCLI):
             trainer_defaults={"use_distributed_sampler": False},
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            save_config_callback=RunRecord,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"overwrite": True},
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Only the command that was asked for: building a parser takes a second."""
-        return {self._command: super().subcommands()[self._command]}
+        return {self._command: LightningCLI.subcommands()[self._command]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the run's folder, and the links that spare saying a thing twice."""
+        """Add the run's folder, and the link that spares naming the classes twice."""
         parser.add_argument(
             "--run_dir", type=str, default="runs/unnamed", help="folder of all that the run writes"
         )
         parser.add_argument(
-            "--overwrite", type=bool, default=False, help="replace a finished run in that folder"
+            "--overwrite", type=bool, default=False, help="replace an earlier run in that folder"
         )
         parser.link_arguments("run_dir", "trainer.default_root_dir")
         parser.link_arguments(
@@ -77,35 +89,71 @@ class VideoAdaptCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         # Lightning would let the checkpoint's arguments replace those of the experiment file
-        # without a word; here the file rules, and a checkpoint that does not fit is refused.
+        # without a word. Here the file rules, and a checkpoint that does not fit it is refused.
         return
 
+    def before_instantiate_classes(self) -> None:
+        """Look at the output folder before anything slow happens.
+
+        Raises:
+            ConfigurationError: If the folder holds another run, or the disk is full.
+        """
+        self._run_dir = Path(self._get(self.config, "run_dir"))
+        self._resuming = self._get(self.config, "ckpt_path") is not None
+        replacing = self._resuming or self._get(self.config, "overwrite")
+        if self._command == "fit" and (self._run_dir / "config.yaml").exists() and not replacing:
+            raise ConfigurationError(
+                f"{self._run_dir} already holds a run; choose another --run_dir, go on with "
+                f"--ckpt_path {self._run_dir}/checkpoints/last.ckpt, or add --overwrite=true"
+            )
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Add the project's callbacks and trackers beside those of the experiment file."""
-        config = self._get(self.config_init, "trainer")
-        run_dir = Path(self._get(self.config_init, "run_dir"))
-        if self._command == "fit":
-            self._check_run_dir(run_dir)
-        if config["logger"] is None or config["logger"] is True:
-            kwargs["logger"] = default_loggers(run_dir)
-        kwargs["callbacks"] = [*(config["callbacks"] or []), *self._own_callbacks(run_dir, config)]
+        """Add the project's callbacks and trackers to those of the experiment file."""
+        self._check_trained()
+        given = self._get(self.config_init, "trainer")
+        if given["logger"] is None or given["logger"] is True:
+            kwargs["logger"] = self._trackers()
+        own: list[Any] = [Evaluation(), PeakMemory(), Cost()]
+        if given["enable_progress_bar"] is not False:
+            own.append(Progress())
+        if self._command == "fit" and given["enable_checkpointing"] is not False:
+            own += self._checkpointing(given["callbacks"] or [])
+        kwargs["callbacks"] = [*(given["callbacks"] or []), *own]
         return super().instantiate_trainer(**kwargs)
 
-    def _own_callbacks(self, run_dir: Path, config: Any) -> list[Any]:
-        own: list[Any] = [Evaluation(), PeakMemory(), Cost()]
-        given = config["callbacks"] or []
-        checkpointing = config["enable_checkpointing"] is not False
-        if checkpointing and not any(isinstance(c, ModelCheckpoint) for c in given):
-            own.append(ModelCheckpoint(run_dir / "checkpoints", save_last=True, save_top_k=0))
-        return own
+    def _trackers(self) -> list[Logger]:
+        fitting = self._command == "fit"
+        folder = self._run_dir if fitting else self._run_dir / self._command
+        table = run_table(folder, resume=fitting and self._resuming)
+        return [table, WandbTracker(self._run_dir, name=self._run_dir.name)]
 
-    def _check_run_dir(self, run_dir: Path) -> None:
-        resuming = self._get(self.config, "ckpt_path") is not None
-        replacing = self._get(self.config, "overwrite")
-        if (run_dir / "config.yaml").exists() and not (resuming or replacing):
+    def _checkpointing(self, given: Sequence[Any]) -> list[ModelCheckpoint]:
+        if any(isinstance(callback, ModelCheckpoint) for callback in given):
+            return []
+        needed = 3 * self.model.parameter_count().checkpoint_bytes
+        self._run_dir.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(self._run_dir).free) < 2 * needed:
             raise ConfigurationError(
-                f"{run_dir} already holds a run; choose another --run_dir, go on with "
-                f"--ckpt_path {run_dir}/checkpoints/last.ckpt, or add --overwrite=true"
+                f"{self._run_dir}: {free / 1e6:.0f} MB free on this disk, checkpoints need about "
+                f"{2 * needed / 1e6:.0f} MB; free some or choose another --run_dir"
+            )
+        checkpoint = ModelCheckpoint(
+            self._run_dir / "checkpoints",
+            filename="best",
+            monitor="val/top1",
+            mode="max",
+            save_last=True,
+            enable_version_counter=False,
+        )
+        return [checkpoint]
+
+    def _check_trained(self) -> None:
+        if self._command == "fit" or self._resuming:
+            return
+        if any(p.requires_grad for p in self.model.parameters()):
+            raise ConfigurationError(
+                f"{self._command} without trained weights would measure a random head; add "
+                f"--ckpt_path {self._run_dir}/checkpoints/best.ckpt"
             )
 
 
@@ -114,6 +162,22 @@ def run_trainer(args: Sequence[str]) -> int:
 
     Args:
         args: The command and its arguments.
+
+    Returns:
+        The exit code.
     """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for name in ("lightning.pytorch.utilities.rank_zero", "httpx"):
+        logging.getLogger(name).addFilter(lambda record: "litlogger" not in record.getMessage())
+    # Lightning 2.6 asks torch for this in a way that torch 2.14 deprecates.
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
     VideoAdaptCLI(args[0], args)
     return 0
+
+
+def _argument_names() -> set[str]:
+    """Names of the constructor arguments of every class that an experiment file can name."""
+    classes = [
+        value for package in PACKAGES for value in vars(package).values() if isinstance(value, type)
+    ]
+    return {name for cls in classes for name in inspect.signature(cls).parameters}
