@@ -17,6 +17,7 @@ from video_adapt.video import EvalTransform, FrameSampler, Mixing, SegmentSample
 from .annotations import Manifest, Split
 from .dataset import MIXING, ClipDataset
 from .loader import BrokenLog, ClipLoader, LoaderOptions, OnBroken
+from .problems import Problems
 from .samplers import EvalSampler, TrainSampler, derive_seed
 
 TransformT = TypeVar("TransformT", TrainTransform, EvalTransform)
@@ -88,8 +89,12 @@ class ClipDataModule(LightningDataModule, ABC):
         self._logged_broken = 0
 
     @abstractmethod
-    def read(self, split: Split) -> Manifest | None:
+    def read(self, split: Split, problems: Problems | None = None) -> Manifest | None:
         """Read the manifest of a split, None where the data set has none.
+
+        Args:
+            split: Which one.
+            problems: Where faults go; None = the first is raised.
 
         Raises:
             AnnotationError: If its files say something that cannot be true.

@@ -10,6 +10,7 @@ from .base import ClipDataModule
 from .classes import ClassNames, read_class_names
 from .formats import Format
 from .loader import LoaderOptions, OnBroken
+from .problems import Problems
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +96,12 @@ class KineticsDataModule(ClipDataModule):
         """
         return list(self._class_names().names)
 
-    def read(self, split: Split) -> Manifest | None:
+    def read(self, split: Split, problems: Problems | None = None) -> Manifest | None:
         """Read the list or folder of a split; without a test list, that of validation.
+
+        Args:
+            split: Which one.
+            problems: Where faults go; None = the first is raised.
 
         Raises:
             AnnotationError: If it says something that cannot be true.
@@ -112,7 +117,10 @@ class KineticsDataModule(ClipDataModule):
             format=self.format,
             classes=None if names_itself else self._class_names(),
             skip_missing=self.on_broken == "skip",
+            problems=problems,
         )
+        if names_itself:
+            self._classes = manifest.classes
         return self._held_out(manifest, split) if self.hold_out else manifest
 
     def _find(self, path: str | Path | None) -> Path | None:
@@ -154,5 +162,5 @@ class KineticsDataModule(ClipDataModule):
             else:
                 first = self._first_split()
                 assert first is not None, "folders stand in where no list is named"
-                self._classes = self._required(first).classes
+                return self._required(first).classes
         return self._classes
