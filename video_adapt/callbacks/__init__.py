@@ -1,1 +1,19 @@
-"""callbacks."""
+"""What happens around training: evaluation, figures of cost and memory, the record of a run."""
+
+from .cost import Cost, count_multiply_adds
+from .evaluation import Evaluation
+from .gpu_memory import PeakMemory
+from .progress import Progress
+from .save_config import SaveConfig
+from .tracking import WandbTracker, run_directory
+
+__all__ = [
+    "Cost",
+    "Evaluation",
+    "PeakMemory",
+    "Progress",
+    "SaveConfig",
+    "WandbTracker",
+    "count_multiply_adds",
+    "run_directory",
+]

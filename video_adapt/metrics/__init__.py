@@ -9,6 +9,7 @@ from .accuracy import (
     top_k_accuracy,
     video_accuracy,
 )
+from .plots import house_style, plot_confusion, save_figure
 from .verb_noun import action_probs
 
 __all__ = [
@@ -16,8 +17,11 @@ __all__ = [
     "VideoAccuracy",
     "VideoScores",
     "action_probs",
+    "house_style",
     "label_rank",
     "merge_views",
+    "plot_confusion",
+    "save_figure",
     "top_k_accuracy",
     "video_accuracy",
 ]

@@ -1,0 +1,76 @@
+import logging
+import time
+
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+
+from tests.unit.callbacks.toy import ToyData, ToyRecogniser, quick_trainer
+from video_adapt.callbacks import Cost, count_multiply_adds
+
+BLOCK = {"d_model": 32, "nhead": 4, "dim_feedforward": 64, "batch_first": True}
+
+
+def block_multiply_adds(n: int, d: int = 32, hidden: int = 64) -> int:
+    return n * d * 3 * d + 2 * n * n * d + n * d * d + 2 * n * d * hidden
+
+
+def test_counts_attention_that_runs_fused():
+    layer = nn.TransformerEncoderLayer(**BLOCK)
+    assert count_multiply_adds(layer, torch.zeros(1, 10, 32)) == block_multiply_adds(10)
+
+
+def test_counts_the_same_under_inference_mode():
+    layer = nn.TransformerEncoderLayer(**BLOCK).eval()
+    with torch.inference_mode():
+        assert count_multiply_adds(layer, torch.zeros(1, 10, 32)) == block_multiply_adds(10)
+
+
+def test_counting_leaves_no_trace():
+    network = nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+    network[1].eval()
+    state = torch.get_rng_state()
+    count_multiply_adds(network, torch.randn(3, 4, generator=torch.Generator().manual_seed(0)))
+    assert [m.training for m in network] == [True, False, True]
+    assert network[0].num_batches_tracked == 0
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+class Slow(ToyRecogniser):
+    def training_step(self, batch, batch_idx):
+        time.sleep(0.03)
+        return super().training_step(batch, batch_idx)
+
+
+def test_tells_waiting_from_computing(tmp_path, caplog):
+    trainer = quick_trainer(tmp_path, Cost())
+    with caplog.at_level(logging.INFO):
+        trainer.fit(Slow(), ToyData([0] * 40, [0] * 20, wait_s=0.03))
+    metrics = trainer.callback_metrics
+    assert 30 <= metrics["cost/step_ms"] < 60
+    assert 0.3 < metrics["data/wait_share"] < 0.6
+    assert "waited for data" in caplog.text
+
+
+def test_logs_parameters_and_multiply_adds_of_one_view(tmp_path):
+    table = CSVLogger(tmp_path)
+    trainer = quick_trainer(tmp_path, Cost(), logger=table)
+    trainer.fit(ToyRecogniser(), ToyData([0] * 8, [0] * 4))
+    text = (tmp_path / "lightning_logs/version_0/metrics.csv").read_text()
+    header, *rows = [line.split(",") for line in text.splitlines()]
+    logged = {
+        name: float(value) for row in rows for name, value in zip(header, row, strict=True) if value
+    }
+    assert logged["cost/trained_parameters"] == 9
+    assert logged["cost/total_parameters"] == 18
+    assert logged["cost/multiply_adds"] == 18
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_counts_in_a_run_that_does_not_train(tmp_path, stage):
+    cost = Cost()
+    trainer = quick_trainer(tmp_path, cost)
+    getattr(trainer, stage)(ToyRecogniser(), ToyData([0] * 4, [0] * 2), verbose=False)
+    assert cost.multiply_adds == 18

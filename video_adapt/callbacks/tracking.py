@@ -1,0 +1,115 @@
+"""Where a run writes: its folder, and Weights & Biases with or without an account."""
+
+import netrc
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+if TYPE_CHECKING:
+    from wandb import Run
+
+_DEFAULT_SERVER = "https://api.wandb.ai"
+
+
+class WandbTracker(WandbLogger):
+    """Weights & Biases that never asks a question: without key or connection it works offline.
+
+    ``WANDB_MODE`` decides where it is set. An offline run lies below ``save_dir/wandb`` and is
+    sent later with ``wandb sync``.
+
+    Args:
+        save_dir: Folder for W&B's own files.
+        project: Project of the run.
+        name: Name of the run; None lets W&B invent one.
+        group: Group of runs to compare, such as one experiment with several seeds.
+        tags: Words to find the run by.
+    """
+
+    def __init__(
+        self,
+        save_dir: str | Path = "runs",
+        *,
+        project: str = "video-adapt",
+        name: str | None = None,
+        group: str | None = None,
+        tags: list[str] | None = None,
+    ) -> None:
+        super().__init__(save_dir=save_dir, project=project, name=name, group=group, tags=tags)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> "Run":
+        """The W&B run, begun on first use, in the mode that this machine allows."""
+        if self._experiment is None:
+            self._wandb_init.setdefault("mode", wandb_mode())
+            Path(self._wandb_init["dir"]).mkdir(parents=True, exist_ok=True)
+        return super().experiment
+
+
+def wandb_mode() -> Literal["online", "offline"] | None:
+    """Offline if there is no key, or no way to the server; None where ``WANDB_MODE`` decides."""
+    if os.environ.get("WANDB_MODE"):
+        return None
+    server = os.environ.get("WANDB_BASE_URL", _DEFAULT_SERVER)
+    return "online" if _has_key(server) and _is_reachable(server) else "offline"
+
+
+def run_directory(trainer: Trainer) -> Path:
+    """The folder of this run: the CSV logger's, or else what Lightning would choose.
+
+    Every process must call it: the first one decides for all.
+    """
+    tables = [logger.log_dir for logger in trainer.loggers if isinstance(logger, CSVLogger)]
+    chosen = tables[0] if tables else trainer.log_dir or trainer.default_root_dir
+    return Path(trainer.strategy.broadcast(chosen))
+
+
+@rank_zero_only
+def log_to_all(trainer: Trainer, values: Mapping[str, float]) -> None:
+    """Give values that belong to the run rather than to a step to every logger."""
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(values), step=trainer.global_step)
+
+
+@rank_zero_only
+def log_picture(trainer: Trainer, key: str, path: Path) -> None:
+    """Show a picture that lies on disk in W&B."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(key, [str(path)], step=trainer.global_step)
+
+
+@rank_zero_only
+def log_settings(trainer: Trainer, settings: dict[str, Any]) -> None:
+    """Give the settings of the run to every logger."""
+    for logger in trainer.loggers:
+        logger.log_hyperparams(settings)
+
+
+def _has_key(server: str) -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
+    host = urlsplit(server).hostname or ""
+    try:
+        return netrc.netrc(path).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _is_reachable(server: str, timeout_s: float = 3.0) -> bool:
+    parts = urlsplit(server)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((parts.hostname or "", port), timeout=timeout_s):
+            return True
+    except OSError:
+        return False
