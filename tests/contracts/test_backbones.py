@@ -1,0 +1,183 @@
+"""What every backbone keeps to, whoever wrote it: run over ``backbones.__all__``."""
+
+import inspect
+
+import pytest
+import torch
+from torch import Tensor
+
+from video_adapt import backbones
+from video_adapt.backbones import CLIP, Backbone, BlockAdapter
+from video_adapt.checkpoints import digest
+from video_adapt.errors import ConfigurationError
+
+SMALL = {
+    "embed_dim": 12,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 16, "patch_size": 4, "width": 24, "layers": 3, "head_width": 8},
+    "text_cfg": {"context_length": 10, "vocab_size": 49408, "width": 8, "layers": 1, "heads": 1},
+}
+# Backbones that need arguments; any other is built without.
+BUILDERS = {CLIP: lambda: CLIP.from_config(SMALL)}
+
+
+def concrete():
+    listed = [getattr(backbones, name) for name in backbones.__all__]
+    return [
+        kind
+        for kind in listed
+        if inspect.isclass(kind) and issubclass(kind, Backbone) and not inspect.isabstract(kind)
+    ]
+
+
+@pytest.fixture(scope="module", params=concrete(), ids=lambda kind: kind.__name__)
+def backbone(request) -> Backbone:
+    torch.manual_seed(0)
+    return BUILDERS.get(request.param, request.param)().eval().requires_grad_(False)
+
+
+@pytest.fixture
+def video(backbone) -> Tensor:
+    side = backbone.pixels.image_size
+    return torch.randn(2, 3, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+class Recorder(BlockAdapter):
+    """Notes each call; adds a constant to what it is given."""
+
+    def __init__(self, shift: float = 0.0) -> None:
+        super().__init__()
+        self.shift = torch.nn.Parameter(torch.tensor(shift))
+        self.calls = []
+
+    def _edit(self, site, tokens, num_frames, grid):
+        self.calls.append((site, tuple(tokens.shape), num_frames, grid))
+        return tokens + self.shift
+
+    def before_attention(self, tokens, *, num_frames, grid):
+        return self._edit("attention", tokens, num_frames, grid)
+
+    def before_mlp(self, tokens, *, num_frames, grid):
+        return self._edit("mlp", tokens, num_frames, grid)
+
+
+@pytest.fixture
+def adapted(backbone):
+    recorder = Recorder()
+    backbone.adapters["1"] = recorder
+    yield recorder
+    del backbone.adapters["1"]
+
+
+def test_features_have_the_promised_shapes(backbone, video):
+    last = backbone.depth - 1
+    features = backbone(video, blocks=(0, last), queries_keys=(last,))
+    tokens = 1 + backbone.grid[0] * backbone.grid[1]
+    heads = (2, 3, tokens, backbone.heads, backbone.width // backbone.heads)
+    assert features.class_token.shape == (2, 3, backbone.width)
+    assert features.embedding.shape == (2, 3, backbone.embed_dim)
+    assert features.tokens.shape == (2, 3, tokens, backbone.width)
+    assert [t.shape for t in features.blocks.values()] == [features.tokens.shape] * 2
+    assert [t.shape for t in features.queries_keys[last]] == [heads] * 2
+
+
+def test_only_what_is_asked_for_is_kept(backbone, video):
+    features = backbone(video, blocks=(1,))
+    assert set(features.blocks) == {1}
+    assert features.queries_keys == {}
+    assert backbone(video).blocks == {}
+
+
+def test_last_block_and_final_norm_agree_with_the_summary(backbone, video):
+    features = backbone(video, blocks=(backbone.depth - 1,))
+    torch.testing.assert_close(features.blocks[backbone.depth - 1], features.tokens)
+    torch.testing.assert_close(
+        backbone.final_norm(features.tokens)[:, :, 0], features.class_token
+    )
+
+
+def test_frames_and_clips_do_not_see_one_another(backbone, video):
+    together = backbone(video).embedding
+    alone = torch.stack([backbone(clip[t : t + 1][None]).embedding[0, 0] for clip, t in [
+        (video[0], 0), (video[0], 2), (video[1], 1)
+    ]])  # fmt: skip
+    expected = torch.stack([together[0, 0], together[0, 2], together[1, 1]])
+    torch.testing.assert_close(alone, expected, atol=1e-5, rtol=1e-5)
+    assert (together[0, 0] - together[0, 1]).abs().max() > 1e-3
+
+
+def test_training_mode_changes_nothing(backbone, video):
+    quiet = backbone(video).embedding
+    loud = backbone.train()(video).embedding
+    backbone.eval()
+    torch.testing.assert_close(loud, quiet)
+
+
+def test_adapter_is_called_at_both_sites_in_order(backbone, video, adapted):
+    plain = [backbone(video).tokens, adapted.calls.clear()][0]
+    backbone(video)
+    shape = (6, 1 + backbone.grid[0] * backbone.grid[1], backbone.width)
+    assert adapted.calls == [(site, shape, 3, backbone.grid) for site in ("attention", "mlp")]
+    adapted.shift.data.fill_(0.5)
+    edited = backbone(video, blocks=(0, 1))
+    assert (edited.blocks[1] - backbone(video, blocks=(0,)).blocks[0]).abs().max() > 0
+    assert (edited.tokens - plain).abs().max() > 1e-3
+
+
+def test_gradient_reaches_an_adapter_through_frozen_blocks(backbone, video, adapted):
+    backbone(video).embedding.square().sum().backward()
+    assert adapted.shift.grad.abs() > 0
+    assert all(p.grad is None for p in backbone.visual.parameters())
+
+
+def test_gradient_flows_to_pixels_only_where_wanted(backbone, video):
+    assert not backbone(video).embedding.requires_grad
+    backbone(video.requires_grad_()).embedding.sum().backward()
+    assert video.grad.abs().max() > 0
+
+
+def test_last_blocks_are_what_trains_and_all_of_it(backbone, video):
+    modules = backbone.last_blocks(1)
+    for module in modules:
+        module.requires_grad_(True)
+    backbone(video).embedding.square().sum().backward()
+    trained = [p for p in backbone.parameters() if p.requires_grad]
+    expected = sum(p.numel() for module in modules for p in module.parameters())
+    grads = [p.grad for p in trained]
+    backbone.requires_grad_(False).zero_grad()
+    assert sum(p.numel() for p in trained) == expected > 0
+    assert all(grad is not None and grad.isfinite().all() for grad in grads)
+    assert len(backbone.last_blocks(backbone.depth)) == len(modules) + backbone.depth - 1
+
+
+def test_text_lives_in_the_space_of_images(backbone):
+    text = backbone.requires_grad_(True).encode_text(["a red circle", "a blue square"])
+    backbone.requires_grad_(False)
+    assert text.shape == (2, backbone.embed_dim)
+    assert not text.requires_grad
+    assert (text[0] - text[1]).abs().max() > 0
+    assert backbone.logit_scale.ndim == 0
+
+
+def test_runs_in_bfloat16(backbone, video):
+    exact = backbone(video).embedding
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = backbone(video, blocks=(0,), queries_keys=(0,))
+    assert rough.tokens.dtype == torch.bfloat16
+    cosine = torch.cosine_similarity(rough.embedding.float(), exact, dim=-1)
+    assert cosine.min() > 0.99
+
+
+def test_forward_leaves_the_weights_alone(backbone, video):
+    before = digest(backbone.state_dict())
+    backbone(video)
+    assert digest(backbone.state_dict()) == before
+
+
+def test_wrong_video_and_unknown_blocks_are_refused(backbone, video):
+    with pytest.raises(ConfigurationError, match="wants video"):
+        backbone(video[..., 1:])
+    with pytest.raises(ConfigurationError, match=f"not \\[{backbone.depth}\\]"):
+        backbone(video, blocks=(backbone.depth,))
+    with pytest.raises(ConfigurationError, match="not \\[-1\\]"):
+        backbone(video, queries_keys=(-1,))
