@@ -46,6 +46,7 @@ Layout = Literal["trimmed", "untrimmed", "captioned"]
 Split = Literal["train", "val"]
 
 SPLITS: tuple[Split, ...] = ("train", "val")
+SECONDS: dict[Layout, float] = {"trimmed": 2.0, "untrimmed": 16.0, "captioned": 3.0}
 BLOCK_FRAMES = 256  # frames drawn at a time, so that an hour of video needs no more memory
 
 
@@ -57,7 +58,7 @@ class WorldSpec:
         layout: How the videos are annotated.
         train: Number of training videos.
         val: Number of validation videos.
-        seconds: Length of a video.
+        seconds: Length of a video; None for that of :data:`SECONDS`.
         size: Side of the picture in pixels, a multiple of 8.
         fps: Frames per second.
         seed: Seed of everything random.
@@ -71,7 +72,7 @@ class WorldSpec:
     layout: Layout = "trimmed"
     train: int = 800
     val: int = 160
-    seconds: float = 2.0
+    seconds: float | None = None
     size: int = 64
     fps: int = 16
     seed: int = 0
@@ -84,7 +85,7 @@ class WorldSpec:
             raise ConfigurationError(f"size is {self.size}: it must be a multiple of 8 from 16 on")
         if min(self.train, self.val) < 0 or self.fps < 1 or self.num_frames < 2:
             raise ConfigurationError(
-                f"{self.train} + {self.val} videos of {self.seconds} s at {self.fps} frames per "
+                f"{self.train} + {self.val} videos of {self.num_frames} frames at {self.fps} per "
                 "second cannot be rendered: counts must not be negative, videos need two frames"
             )
         for name in self.motions or ():
@@ -94,7 +95,8 @@ class WorldSpec:
     @property
     def num_frames(self) -> int:
         """Frames of a video."""
-        return round(self.seconds * self.fps)
+        seconds = SECONDS[self.layout] if self.seconds is None else self.seconds
+        return round(seconds * self.fps)
 
     @property
     def class_names(self) -> list[str]:
