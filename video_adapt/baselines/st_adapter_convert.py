@@ -5,6 +5,7 @@ Published files hold the adapters and the classifier; the frozen CLIP tower is n
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -14,38 +15,54 @@ from video_adapt.errors import WeightsError
 
 from .tuned_classifier import TunedClassifier
 
-_ADAPTER = r"transformer\.resblocks\.(\d+)\.adapter_pre_"
+_BLOCK = r"transformer\.resblocks\.(?P<block>\d+)\.adapter_pre_"
+_KERNEL = rf"{_BLOCK}(?P<site>attn|mlp)\.conv\.weight"
 
 RULES = (
-    KeyRule(rf"{_ADAPTER}attn\.(.+)", r"backbone.adapters.\1.attention.\2"),
-    KeyRule(rf"{_ADAPTER}mlp\.(.+)", r"backbone.adapters.\1.mlp.\2"),
+    KeyRule(rf"{_BLOCK}attn\.(.+)", r"backbone.adapters.\1.attention.\2"),
+    KeyRule(rf"{_BLOCK}mlp\.(.+)", r"backbone.adapters.\1.mlp.\2"),
     KeyRule(r"fc\.(.+)", r"head.1.\1"),
 )
 
 
-def read_adapter(state: Mapping[str, Tensor]) -> STAdapter:
-    """Read the form of the adapters off a published file.
+def read_arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Read constructor arguments of :class:`TunedClassifier` off a published file.
 
     Args:
         state: Tensors by published name, as :func:`video_adapt.checkpoints.read_state` gives them.
 
+    Returns:
+        Plain values; the adapter as class path and arguments, as in an experiment file.
+
     Raises:
         WeightsError: If this is no file of ST-Adapter.
     """
-    found = [
-        m for name in state if (m := re.fullmatch(rf"{_ADAPTER}(attn|mlp)\.conv\.weight", name))
-    ]
+    found = [m for name in state if (m := re.fullmatch(_KERNEL, name))]
     if not found:
         raise WeightsError("not a published file of ST-Adapter: it holds no adapter_pre_* weights")
-    kernel = state[found[0][0]]  # [A, 1, time, rows, columns]
-    time, rows, columns = kernel.shape[2:]
-    return STAdapter(
-        width=len(kernel),
-        kernel=(time, rows, columns),
-        before_attention=any(match[2] == "attn" for match in found),
-        before_mlp=any(match[2] == "mlp" for match in found),
-        last_blocks=len({match[1] for match in found}),
-    )
+    width, _, *kernel = state[found[0].string].shape  # [A, 1, time, rows, columns]
+    sites = {match["site"] for match in found}
+    adapter = {
+        "width": width,
+        "kernel": tuple(kernel),
+        "before_attention": "attn" in sites,
+        "before_mlp": "mlp" in sites,
+        "last_blocks": len({match["block"] for match in found}),
+    }
+    return {
+        "tuning": "adapter",
+        "adapter": {"class_path": "video_adapt.adapters.STAdapter", "init_args": adapter},
+        "readout": "mean_then_norm",
+    }
+
+
+def read_adapter(state: Mapping[str, Tensor]) -> STAdapter:
+    """Build the adapter that a published file implies.
+
+    Raises:
+        WeightsError: If this is no file of ST-Adapter.
+    """
+    return STAdapter(**read_arguments(state)["adapter"]["init_args"])
 
 
 def load_published(method: TunedClassifier, state: Mapping[str, Tensor]) -> LoadReport:
@@ -59,12 +76,12 @@ def load_published(method: TunedClassifier, state: Mapping[str, Tensor]) -> Load
         state: Tensors by published name, as :func:`video_adapt.checkpoints.read_state` gives them.
 
     Returns:
-        The account of every tensor.
+        The account of every tensor; those of the backbone count as new.
 
     Raises:
         WeightsError: If the file is not of ST-Adapter, or its adapters differ from the method's.
     """
-    read_adapter(state)
+    read_arguments(state)  # refuses files of something else
     last = method.backbone.depth - 1
     return load_strictly(
         method,

@@ -156,15 +156,11 @@ def check_evl_model(case: Case) -> None:
     )
     load_strictly(backbone.visual, evl_tower(case), allow_new=["proj", r"ln_post\..+"])
     trained = {k: v for k, v in weights.items() if not k.startswith("backbone.")}
-    sizes = evl_convert.read_sizes(trained)
     method = EVL(
         backbone,
-        class_names=names(sizes.num_classes),
-        num_frames=sizes.num_frames,
-        layers=sizes.layers,
-        inner_width=sizes.inner_width,
+        class_names=names(config["num_classes"]),
         heads=config["decoder_heads"],
-        mlp_ratio=sizes.mlp_ratio,
+        **evl_convert.read_arguments(trained),
     ).eval()
     report = evl_convert.load_published(method, trained)
     assert not report.unused

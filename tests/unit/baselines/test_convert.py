@@ -70,9 +70,9 @@ def st_adapter(adapter):
     )
 
 
-def test_sizes_of_evl_are_read_off_the_file():
-    sizes = evl_convert.read_sizes(published_evl(layers=3, frames=5, classes=7, inner=8))
-    assert sizes == (24, 5, 3, 8, 2.0, 7, 49)
+def test_arguments_of_evl_are_read_off_the_file():
+    arguments = evl_convert.read_arguments(published_evl(layers=3, frames=5, inner=8))
+    assert arguments == {"num_frames": 5, "layers": 3, "inner_width": 8, "mlp_ratio": 2.0}
 
 
 def test_a_data_parallel_training_file_of_evl_loads(tmp_path):
@@ -94,11 +94,11 @@ def test_a_data_parallel_training_file_of_evl_loads(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"frames": 8}, "num_frames=8, the model 4"),
-        ({"layers": 3}, "layers=3, the model 2"),
-        ({"width": 32}, "width=32, the model 24"),
-        ({"grid": 7}, "offsets=169, the model 49"),
-        ({"classes": 400}, "num_classes=400, the model 3"),
+        ({"frames": 8}, "num_frames=8, the method has 4"),
+        ({"layers": 3}, "layers=3, the method has 2"),
+        ({"width": 32, "hidden": 64}, r"network.query \[1, 32\], the model wants \[1, 24\]"),
+        ({"grid": 7}, r"previous \[169, 24\], the model wants \[49, 24\]"),
+        ({"classes": 400}, r"weight \[400, 24\], the model wants \[3, 24\]"),
     ],
 )
 def test_evl_of_another_size_is_refused(settings, message):
@@ -119,16 +119,19 @@ def test_a_file_of_something_else_is_refused(module):
         module.load_published(evl(), {"weight": torch.ones(1)})
 
 
-def test_the_form_of_st_adapter_is_read_off_the_file():
-    adapter = st_adapter_convert.read_adapter(
-        published_st_adapter(blocks=(1, 2), sites=("attn", "mlp"))
-    )
-    assert vars(adapter) == {
-        "width": 6,
-        "kernel": (3, 1, 1),
-        "before_attention": True,
-        "before_mlp": True,
-        "last_blocks": 2,
+def test_arguments_of_st_adapter_are_read_off_the_file():
+    state = published_st_adapter(blocks=(1, 2), sites=("attn", "mlp"))
+    arguments = st_adapter_convert.read_arguments(state)
+    assert (arguments["tuning"], arguments["readout"]) == ("adapter", "mean_then_norm")
+    assert arguments["adapter"] == {
+        "class_path": "video_adapt.adapters.STAdapter",
+        "init_args": {
+            "width": 6,
+            "kernel": (3, 1, 1),
+            "before_attention": True,
+            "before_mlp": True,
+            "last_blocks": 2,
+        },
     }
 
 

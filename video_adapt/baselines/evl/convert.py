@@ -1,12 +1,11 @@
-"""From published EVL files to :class:`EVL`: names, shapes, and the sizes that a file implies.
+"""From published EVL files to :class:`EVL`: the names, and the sizes that a file implies.
 
 Published files hold the decoder and the classifier; the frozen CLIP tower is not in them.
 """
 
-import math
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any
 
 from torch import Tensor
 
@@ -37,30 +36,10 @@ RULES = (
 )
 
 
-class EVLSizes(NamedTuple):
-    """What a published file says of its model; the number of heads it cannot say.
+def read_arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Read constructor arguments of :class:`EVL` off a published file, as plain values.
 
-    Attributes:
-        width: Width of the backbone's tokens.
-        num_frames: Frames of a clip.
-        layers: Decoder layers.
-        inner_width: Width of the decoder's attention.
-        mlp_ratio: Hidden width of the decoder's MLPs as a multiple of ``width``.
-        num_classes: Number of classes.
-        offsets: Rows of an offset table, ``(2h-1)(2w-1)`` for a grid of ``h`` by ``w`` patches.
-    """
-
-    width: int
-    num_frames: int
-    layers: int
-    inner_width: int
-    mlp_ratio: float
-    num_classes: int
-    offsets: int
-
-
-def read_sizes(state: Mapping[str, Tensor]) -> EVLSizes:
-    """Read the sizes off a published file.
+    The number of attention heads is not in it: published models have as many as their backbone.
 
     Args:
         state: Tensors by published name, as :func:`video_adapt.checkpoints.read_state` gives them.
@@ -71,17 +50,14 @@ def read_sizes(state: Mapping[str, Tensor]) -> EVLSizes:
     found = [re.match(r"decoder\.decoder_layers\.(\d+)\.", name) for name in state]
     try:
         num_frames, width = state["decoder.temporal_pos_embed.0"].shape
-        return EVLSizes(
-            width=width,
-            num_frames=num_frames,
-            layers=1 + max(int(match[1]) for match in found if match),
-            inner_width=len(state["decoder.decoder_layers.0.attn.q_proj.weight"]),
-            mlp_ratio=len(state["decoder.decoder_layers.0.mlp.fc1.weight"]) / width,
-            num_classes=len(state["proj.2.bias"]),
-            offsets=len(state["decoder.cross_attention.0.w1"]),
-        )
+        return {
+            "num_frames": num_frames,
+            "layers": 1 + max(int(match[1]) for match in found if match),
+            "inner_width": len(state["decoder.decoder_layers.0.attn.q_proj.weight"]),
+            "mlp_ratio": len(state["decoder.decoder_layers.0.mlp.fc1.weight"]) / width,
+        }
     except (KeyError, ValueError) as error:
-        raise WeightsError(f"not a published file of EVL: {error} is missing") from error
+        raise WeightsError(f"not a published file of EVL: {error}") from error
 
 
 def load_published(method: EVL, state: Mapping[str, Tensor]) -> LoadReport:
@@ -92,23 +68,17 @@ def load_published(method: EVL, state: Mapping[str, Tensor]) -> LoadReport:
         state: Tensors by published name, as :func:`video_adapt.checkpoints.read_state` gives them.
 
     Returns:
-        The account of every tensor.
+        The account of every tensor; those of the backbone count as new.
 
     Raises:
         WeightsError: If the file is not of EVL, or of other sizes than the method.
     """
-    sizes = read_sizes(state)
-    backbone, network = method.backbone, method.network
-    ours = EVLSizes(
-        width=backbone.width,
-        num_frames=network.num_frames,
-        layers=len(network.layers),
-        inner_width=sizes.inner_width,
-        mlp_ratio=sizes.mlp_ratio,
-        num_classes=method.num_classes,
-        offsets=math.prod(2 * side - 1 for side in backbone.grid),
-    )
-    for name, theirs, own in zip(sizes._fields, sizes, ours, strict=True):
-        if theirs != own:
-            raise WeightsError(f"the file has {name}={theirs}, the model {own}; make them agree")
+    theirs = read_arguments(state)
+    ours = {"num_frames": method.network.num_frames, "layers": len(method.network.layers)}
+    for name, value in ours.items():
+        if theirs[name] != value:
+            raise WeightsError(
+                f"the file was trained with {name}={theirs[name]}, the method has {value}; "
+                "make them agree"
+            )
     return load_strictly(method, convert_keys(state, RULES), allow_new=[r"backbone\..*"])
