@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ class CLIP(Backbone):
     @classmethod
     def from_config(
         cls, config: Mapping[str, Any], weights: str | None = None, *, name: str = "custom"
-    ) -> "CLIP":
+    ) -> Self:
         """Build from a description in Python instead of one in a file.
 
         Args:

@@ -79,7 +79,8 @@ def trained_with_quick_gelu(path: Path, state: Mapping[str, Tensor]) -> bool | N
         return "QuickGELU" in kinds if kinds & {"QuickGELU", "GELU"} else None
     if any(fact in state for fact in _OPENAI_FACTS):
         return True
-    known = [entry for entry in _hub_entries() if _names_of(entry) & {*path.absolute().parts}]
+    places = {*path.absolute().parts[-4:]}  # the hub's cache: models--org--name/snapshots/id/file
+    known = [entry for entry in _hub_entries() if _names_of(entry) & places]
     if known:
         return bool(known[0].get("quick_gelu", False))
     if any(word in path.name.lower() for word in ("quickgelu", "quick_gelu", "openai")):
@@ -146,7 +147,7 @@ def _hub_entries() -> list[dict[str, Any]]:
 
 def _names_of(entry: Mapping[str, Any]) -> set[str]:
     """File and folder names that only these weights have: the download's, the hub cache's."""
-    url, repository = entry.get("url", ""), entry.get("hf_hub", "").rstrip("/")
+    url, repository = entry.get("url", ""), entry.get("hf_hub", "").rpartition("/")[0]
     names = {repository.rpartition("/")[2], "models--" + repository.replace("/", "--")}
     if "openaipublic" not in url:  # those are archives, which tell by themselves
         names.add(url.rpartition("/")[2])
@@ -159,10 +160,11 @@ def _fetch(name: str, tag: str, entry: Mapping[str, Any]) -> Path:
     try:
         return Path(open_clip.download_pretrained(dict(entry)))
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
-        where = entry.get("url") or f"https://huggingface.co/{entry['hf_hub'].rstrip('/')}"
+        repository = entry["hf_hub"].rpartition("/")[0]
+        where = entry.get("url") or f"https://huggingface.co/{repository}"
         cause = " ".join(str(error).split())[:200]
         raise WeightsError(
-            f"weights {tag!r} of {name} are not on this machine and could not be fetched; "
-            f"download {where} on one with internet access, copy the file anywhere here and give "
-            f"its path as the backbone's `weights` (cause: {cause})"
+            f"weights {tag!r} of {name} are not on this machine and could not be fetched: "
+            f"download {where} where there is internet, put the file anywhere here, and give its "
+            f"path as the backbone's `weights` (cause: {cause})"
         ) from error

@@ -44,11 +44,14 @@ def summarise(names: Sequence[str], *, limit: int) -> str:
     """
     leaves: dict[str, list[str]] = {}
     for name in names:
-        owner, dot, leaf = name.rpartition(".")
-        leaves.setdefault(owner + dot, []).append(leaf)
-    groups = [
-        f"{owner}{found[0]}" if len(found) == 1 else f"{owner}{{{','.join(found)}}}"
-        for owner, found in leaves.items()
-    ]
+        owner, _, leaf = name.rpartition(".")
+        leaves.setdefault(owner or name, []).append(leaf)
+    groups = [_join(owner, found) for owner, found in leaves.items()]
     more = len(groups) - limit
     return ", ".join(groups[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def _join(owner: str, leaves: list[str]) -> str:
+    if leaves == [owner]:
+        return owner  # a name without dots owns itself
+    return f"{owner}.{leaves[0]}" if len(leaves) == 1 else f"{owner}.{{{','.join(leaves)}}}"
