@@ -123,7 +123,7 @@ class ClipLoader:
         batch_size: int,
         broken: BrokenLog,
     ) -> None:
-        self.sampler = sampler
+        self._sampler = sampler
         self.broken = broken
         self.batch_size = batch_size
         self._batches = 0
@@ -142,6 +142,11 @@ class ClipLoader:
             worker_init_fn=_init_worker,
             pin_memory=torch.cuda.is_available(),
         )
+
+    @property
+    def batch_sampler(self) -> Any:
+        """Where Lightning looks for the sampler that it tells the epoch."""
+        return self._loader.batch_sampler
 
     def __len__(self) -> int:
         """Batches of a whole epoch, also after resuming inside one."""
@@ -163,7 +168,7 @@ class ClipLoader:
 
     def state_dict(self) -> dict[str, int]:
         """Epoch and number of batches handed out in it."""
-        return {"epoch": getattr(self.sampler, "epoch", 0), "batches": self._batches}
+        return {"epoch": getattr(self._sampler, "epoch", 0), "batches": self._batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on behind the batches of ``state`` when its epoch is iterated next."""
@@ -172,10 +177,10 @@ class ClipLoader:
     def _take_up(self) -> int:
         """Skip what was seen before a restart, once; returns the number of skipped batches."""
         state, self._resume = self._resume, {}
-        if not isinstance(self.sampler, TrainSampler):
+        if not isinstance(self._sampler, TrainSampler):
             return 0
-        batches = state["batches"] if state.get("epoch") == self.sampler.epoch else 0
-        self.sampler.start = batches * self.batch_size
+        batches = state["batches"] if state.get("epoch") == self._sampler.epoch else 0
+        self._sampler.start = batches * self.batch_size
         return batches
 
 

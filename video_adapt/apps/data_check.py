@@ -10,10 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-
 from video_adapt.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -112,6 +108,9 @@ def _read(module: "KineticsDataModule", problems: Any) -> "dict[Split, Manifest]
 
 def _inspect(paths: list[str], *, decode: bool, workers: int) -> "Mapping[str, VideoFacts]":
     """Facts about every file; libav lets go of the interpreter, so threads are enough."""
+    from rich.console import Console
+    from rich.progress import track
+
     from data_modules.checks import inspect_video
 
     with ThreadPoolExecutor(workers) as pool:
@@ -122,6 +121,9 @@ def _inspect(paths: list[str], *, decode: bool, workers: int) -> "Mapping[str, V
 
 
 def _print(found: "Iterable[Problem]", counts: Mapping[str, int]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console(soft_wrap=True)
     kinds = Counter(problem.kind for problem in found)
     for problem in found:
