@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from video_adapt.batches import ClipPredictions
 from video_adapt.metrics import AccuracyResult, VideoAccuracy, plot_confusion, save_figure
@@ -38,9 +39,9 @@ class Evaluation(Callback):
     """Measure what ``validation_step`` and ``test_step`` return, merging the views of a video.
 
     Logs ``<stage>/top1``, ``top5``, ``mean_class`` (fractions) and ``videos`` for the stages
-    ``val`` and ``test``, the same on any number of processes. The last evaluation of a stage is
-    written to ``<run>/<stage>/``: ``predictions.csv`` with one line per video, ``metrics.json``
-    and ``confusion.png``.
+    ``val`` and ``test``, the same on any number of processes. The last evaluation is written to the
+    run's folder, below ``val/`` where the run trains: ``predictions.csv`` with one line per video,
+    ``metrics.json`` and ``confusion.png``.
 
     Attributes:
         results: The last result of each stage.
@@ -93,7 +94,7 @@ class Evaluation(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the files, unless training goes on and will validate again."""
-        if not trainer.training:
+        if trainer.state.fn == TrainerFn.VALIDATING:
             self._write("val", trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -130,7 +131,9 @@ class Evaluation(Callback):
             _report(stage, result)
 
     def _write(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
-        folder = run_directory(trainer) / stage
+        folder = run_directory(trainer)
+        if trainer.state.fn == TrainerFn.FITTING:
+            folder /= stage
         if not trainer.is_global_zero or stage not in self.results:
             return
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from .tracking import log_to_all
 
@@ -39,7 +40,7 @@ class PeakMemory(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the part of training so far; begin to measure validation."""
-        if trainer.training:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._note("train", pl_module.device)
         self._begin(pl_module.device)
 
@@ -48,7 +49,7 @@ class PeakMemory(Callback):
         if not trainer.sanity_checking:
             self._note("val", pl_module.device)
         self._begin(pl_module.device)
-        if trainer.state.fn == "validate":
+        if trainer.state.fn == TrainerFn.VALIDATING:
             self._log(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -3,6 +3,7 @@
 import warnings
 
 import pytest
+from jsonargparse._deprecated import JsonargparseDeprecationWarning
 
 
 @pytest.fixture(autouse=True)
@@ -10,4 +11,5 @@ def _toy_warnings():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        warnings.filterwarnings("ignore", category=JsonargparseDeprecationWarning)
         yield

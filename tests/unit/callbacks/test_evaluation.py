@@ -30,7 +30,7 @@ def test_logs_accuracy_by_video(tmp_path, stage):
 
 def test_writes_predictions_with_the_path_of_every_video(tmp_path):
     evaluate(tmp_path, "test")
-    rows = list(csv.DictReader((tmp_path / "test/predictions.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines()))
     assert [row["video"] for row in rows] == [f"/test/{i}.mp4" for i in range(4)]
     assert [row["label"] for row in rows] == ["up", "left", "up", ""]
     assert [row["prediction"] for row in rows] == ["up", "down", "up", "down"]
@@ -41,12 +41,12 @@ def test_writes_predictions_with_the_path_of_every_video(tmp_path):
 
 def test_writes_figures_and_picture(tmp_path):
     evaluate(tmp_path, "test")
-    figures = json.loads((tmp_path / "test/metrics.json").read_text())
+    figures = json.loads((tmp_path / "metrics.json").read_text())
     assert figures["videos"] == 3
     assert figures["unlabeled"] == 1
     assert figures["views"] == 2
     assert figures["class_accuracy"] == {"up": 1.0, "down": None, "left": 0.0}
-    assert (tmp_path / "test/confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_says_how_many_videos_have_no_label(tmp_path, caplog):
