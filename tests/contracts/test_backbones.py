@@ -168,9 +168,9 @@ def test_forward_leaves_the_weights_alone(backbone, video):
 
 
 def test_wrong_video_and_unknown_blocks_are_refused(backbone, video):
-    with pytest.raises(ConfigurationError, match="wants video"):
+    with pytest.raises(ConfigurationError, match=backbone.name):
         backbone(video[..., 1:])
-    with pytest.raises(ConfigurationError, match=f"not \\[{backbone.depth}\\]"):
+    with pytest.raises(ConfigurationError, match=f"{backbone.name}.*{backbone.depth}"):
         backbone(video, blocks=(backbone.depth,))
-    with pytest.raises(ConfigurationError, match="not \\[-1\\]"):
+    with pytest.raises(ConfigurationError, match=f"{backbone.name}.*-1"):
         backbone(video, queries_keys=(-1,))

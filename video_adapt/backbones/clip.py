@@ -67,7 +67,7 @@ class CLIP(Backbone):
         found = find_weights(config, weights) if weights is not None else None
         try:
             self.towers = open_clip.CustomTextCLIP(**config.towers)
-        except TypeError as error:
+        except (TypeError, ValueError, AssertionError) as error:
             raise ConfigurationError(f"{config.name}: bad model description: {error}") from error
         self.name = config.name
         self.pixels = config.pixels

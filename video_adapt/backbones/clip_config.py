@@ -57,7 +57,7 @@ def read_config(name: str) -> Mapping[str, Any]:
         return dict(json.loads(Path(name).read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigurationError(f"{name}: cannot read this model description: {error}") from error
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigurationError(f"{name}: not a model description in JSON: {error}") from error
 
 
@@ -82,8 +82,9 @@ def parse_config(name: str, content: Mapping[str, Any], image_size: int | None) 
             f"{name}: {peculiar}; only CLIP's own kind of vision and text transformer can be "
             "used here, such as ViT-B-16-quickgelu"
         )
-    size, patch = image_size or vision.get("image_size", 224), vision.get("patch_size", 16)
-    if not isinstance(size, int) or size % patch:
+    size = vision.get("image_size", 224) if image_size is None else image_size
+    patch = vision.get("patch_size", 16)
+    if not (isinstance(size, int) and isinstance(patch, int) and size >= patch > 0 == size % patch):
         raise ConfigurationError(
             f"{name}: image_size={size} is no square of whole {patch}-pixel patches; "
             f"choose a multiple of {patch}"

@@ -218,7 +218,18 @@ def test_without_internet_the_error_says_what_to_download(monkeypatch, tmp_path)
     assert "\n" not in message
 
 
-def test_neither_file_nor_tag(description):
+def test_tag_brings_its_colours(monkeypatch, original, tmp_path, description):
+    path = tmp_path / "fetched.pt"
+    torch.save(original.state_dict(), path)
+    entry = {"quick_gelu": True, "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "hf_hub": "a/b/"}
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: entry)
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda entry: str(path))
+    backbone = CLIP(description, "some_tag")
+    assert torch.equal(backbone.visual.proj, original.visual.proj)
+    assert backbone.pixels == (16, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+def test_neither_file_nor_tag():
     with pytest.raises(WeightsError, match="neither a file nor known to open_clip"):
         CLIP("ViT-B-16-quickgelu", "no/such/file.pt")
 
@@ -284,7 +295,10 @@ def test_models_that_cannot_be_used(name, message):
         ({"vision_patch_dropout": 0.5}, "drops patches"),
         ({"vision_image_size": 18}, "multiple of 4"),
         ({"vision_image_size": [16, 32]}, "no square"),
+        ({"vision_image_size": 0}, "multiple of 4"),
+        ({"vision_patch_size": [4, 4]}, "whole"),
         ({"vision_depth": 3}, "bad model description"),
+        ({"text_heads": 3}, "bad model description"),
     ],
 )
 def test_descriptions_that_cannot_be_used(values, message):
@@ -292,11 +306,12 @@ def test_descriptions_that_cannot_be_used(values, message):
         CLIP.from_config(changed(**values))
 
 
-def test_incomplete_descriptions(tmp_path):
+@pytest.mark.parametrize("broken", ["{", "3"])
+def test_incomplete_descriptions(tmp_path, broken):
     with pytest.raises(ConfigurationError, match="lacks embed_dim, text_cfg"):
         CLIP.from_config({"vision_cfg": {}})
     path = tmp_path / "broken.json"
-    path.write_text("{")
+    path.write_text(broken)
     with pytest.raises(ConfigurationError, match="not a model description in JSON"):
         CLIP(str(path), None)
 
