@@ -129,7 +129,8 @@ class ClipDataModule(LightningDataModule, ABC):
         """
         manifest = self._required("train")
         rank, world = self._process()
-        sampler = TrainSampler(len(manifest), seed=self.seed, rank=rank, world=world)
+        overfit = self.trainer is not None and self.trainer.overfit_batches > 0
+        sampler = TrainSampler(len(manifest), seed=self.seed, rank=rank, world=world, fixed=overfit)
         if len(sampler) < self.loader.batch_size:
             raise ConfigurationError(
                 f"{len(manifest)} training clips on {world} process(es) do not fill one batch of "

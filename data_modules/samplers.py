@@ -29,13 +29,17 @@ class TrainSampler(Sampler[Key]):
         seed: Seed of the run.
         rank: Number of this process.
         world: Number of processes.
+        fixed: Repeat the first epoch for ever, to overfit a few batches on purpose.
     """
 
-    def __init__(self, size: int, *, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, size: int, *, seed: int, rank: int = 0, world: int = 1, fixed: bool = False
+    ) -> None:
         self.size = size
         self.seed = seed
         self.rank = rank
         self.world = world
+        self.fixed = fixed
         self.epoch = 0
         self.start = 0
 
@@ -49,10 +53,11 @@ class TrainSampler(Sampler[Key]):
 
     def __iter__(self) -> Iterator[Key]:
         """Yield this process's keys from ``start`` on, which resuming sets."""
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
+        epoch = 0 if self.fixed else self.epoch
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.size)
         mine = order[self.rank :: self.world][: len(self)]
         for row in mine[self.start :].tolist():
-            yield row, derive_seed(self.seed, self.epoch, row)
+            yield row, derive_seed(self.seed, epoch, row)
 
 
 class EvalSampler(Sampler[Key]):

@@ -47,3 +47,8 @@ def test_evaluation_counts_every_video_once() -> None:
     parts = [[row for row, _ in EvalSampler(7, rank=rank, world=3)] for rank in range(3)]
     assert parts == [[0, 3, 6], [1, 4], [2, 5]]
     assert [len(EvalSampler(2, rank=rank, world=3)) for rank in range(3)] == [1, 1, 0]
+
+
+def test_fixed_order_repeats_the_first_epoch() -> None:
+    fixed = TrainSampler(9, seed=0, fixed=True)
+    assert _epoch(fixed, 4) == _epoch(TrainSampler(9, seed=0), 0)
