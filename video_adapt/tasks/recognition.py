@@ -74,6 +74,10 @@ class RecognitionTask(LightningModule):
         """Predict one batch of clips, as :class:`ClipPredictions`."""
         return self.predict_step(batch, batch_idx)
 
+    def serves_weights_of(self, class_names: Sequence[str]) -> bool:
+        """Whether weights trained for these classes, in this order, mean anything here."""
+        return list(class_names) == self.class_names
+
     def parameter_groups(self, spec: OptimizerSpec) -> list[dict[str, Any]]:
         """Optimiser groups: what was pre-trained, and what is new, each with and without decay."""
         named = list(self.named_parameters())
@@ -136,7 +140,7 @@ class RecognitionTask(LightningModule):
             )
         if record["method"] != (own := _class_path(type(self))):
             raise WeightsError(f"checkpoint of {record['method']} given to {own}; use its config")
-        if record["class_names"] != self.class_names:
+        if not self.serves_weights_of(record["class_names"]):
             theirs, ours = len(record["class_names"]), len(self.class_names)
             raise WeightsError(
                 f"checkpoint knows {theirs} classes, the data has {ours}, or their names or order "

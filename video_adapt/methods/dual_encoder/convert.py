@@ -8,9 +8,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from video_adapt.backbones.base import Backbone
+from video_adapt.backbones.clip_weights import CLIP_KEYS
 from video_adapt.checkpoints import LoadReport, convert_keys, load_strictly
 from video_adapt.errors import WeightsError
 
@@ -93,7 +96,7 @@ def read_arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
 def load_published(
     method: DiST, state: Mapping[str, Tensor], *, resize_time: bool = False
 ) -> LoadReport:
-    """Put the branch of a published file into a method of the same sizes.
+    """Put the branch of a published file into a method of the same sizes and towers.
 
     The exchange behind the last layer is in the files though its result is never used; ours does
     not have it, and the report names it as unused.
@@ -108,9 +111,11 @@ def load_published(
         The account of every tensor of the branch.
 
     Raises:
-        WeightsError: If the file is not of DiST, or of other sizes than the method.
+        WeightsError: If the file is not of DiST, of other sizes than the method, or was trained
+            on other towers than the method's backbone.
     """
-    branch = split(state).branch
+    branch, towers = split(state)
+    _check_towers(method.backbone, towers)
     kept = method.num_frames // method.frame_ratio
     resized = [
         name
@@ -131,6 +136,22 @@ def load_published(
         allow_unused=[rf"integration_to_temporal\.{last}\..*"],
         converted=resized,
     )
+
+
+def _check_towers(backbone: Backbone, towers: Mapping[str, Tensor]) -> None:
+    """Refuse a branch that was trained beside other towers; a file without towers cannot tell."""
+    theirs = {f"towers.{name}": t for name, t in convert_keys(towers, CLIP_KEYS).items()}
+    own = backbone.state_dict() if theirs else {}
+    other = [
+        name
+        for name, tensor in own.items()
+        if name not in theirs or not torch.equal(theirs[name].float(), tensor.cpu().float())
+    ]
+    if other:
+        raise WeightsError(
+            f"the file was trained on other towers than {backbone.name}: {len(other)} of {len(own)} "
+            f"tensors differ, first {other[0]}; give the backbone those weights, or the file's own"
+        )
 
 
 def _count(branch: Mapping[str, Tensor], name: str) -> int:

@@ -87,6 +87,10 @@ class DiST(FrozenBackboneMixin, RecognitionTask):
         )
         self.freeze_backbone("frozen")
 
+    def serves_weights_of(self, class_names: Sequence[str]) -> bool:
+        """Any classes with the text head, which learns nothing of a class: zero-shot transfer."""
+        return isinstance(self.head, TextHead) or super().serves_weights_of(class_names)
+
     def forward(self, video: Tensor) -> Tensor:
         """Classify clips: ``[B, T, C, H, W]`` to logits ``[B, K]``.
 

@@ -1,0 +1,92 @@
+import argparse
+
+import pytest
+import torch
+
+from tests.unit.methods.published import CASE, published, write_description
+from video_adapt.apps import convert
+from video_adapt.errors import AnnotationError, ConfigurationError, WeightsError
+from video_adapt.tasks import load_method
+
+# Lightning builds a method from its recorded arguments in a way that jsonargparse deprecates.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning"
+)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A published file, the description of its CLIP, and class names."""
+    torch.save({"model_state": published()}, tmp_path / "dist.pyth")
+    write_description(tmp_path / "clip.json")
+    (tmp_path / "classes.txt").write_text("walking\nrunning\n")
+    return tmp_path
+
+
+def run(files, *words, method="dist", file="dist.pyth", classes="classes.txt"):
+    parser = argparse.ArgumentParser()
+    convert.add_arguments(parser)
+    given = [str(files / file), "--method", method, "--backbone", str(files / "clip.json")]
+    given += ["--classes", str(files / classes), "--out", str(files / "out.ckpt"), *words]
+    return convert.run(parser.parse_args(given))
+
+
+def test_a_published_file_becomes_a_checkpoint_that_loads_alone(files, capsys):
+    assert run(files) == 0
+    assert "unused 2 (integration_to_temporal.2.{" in capsys.readouterr().out
+    method = load_method(files / "out.ckpt")
+    assert method.class_names == ["walking", "running"]
+    assert method.num_frames == CASE.config["num_frames_temporal"]
+    weight = published()["backbone.base_encoder.dist_net.ln_post.weight"]
+    assert torch.equal(method.network.norm.weight, weight)
+    tower = published()["backbone.base_encoder.visual.proj"]
+    assert torch.equal(method.backbone.visual.proj, tower)
+
+
+def test_the_checkpoint_holds_the_trained_part_only(files):
+    run(files)
+    saved = torch.load(files / "out.ckpt", weights_only=True)
+    assert {key.split(".")[0] for key in saved["state_dict"]} == {"network"}
+    assert saved["video_adapt"]["method"].endswith("DiST")
+
+
+def test_weights_of_the_towers_may_come_from_elsewhere(files):
+    run(files)
+    towers = files / "out.quickgelu_towers.safetensors"
+    (files / "out.ckpt").rename(files / "first.ckpt")
+    assert run(files, "--weights", str(towers)) == 0
+
+
+def test_frames_can_be_added(files):
+    run(files, "--num-frames", "16")
+    assert load_method(files / "out.ckpt").network.poolings[0].positional_embedding.shape[0] == 8
+
+
+def test_nothing_is_overwritten(files):
+    (files / "out.ckpt").touch()
+    with pytest.raises(ConfigurationError, match="exists already"):
+        run(files)
+
+
+def test_a_missing_folder_is_named(files):
+    with pytest.raises(ConfigurationError, match="no folder"):
+        run(files, "--out", str(files / "nowhere" / "out.ckpt"))
+
+
+def test_a_file_of_another_method_is_refused(files):
+    torch.save({"fc.weight": torch.zeros(2, 2)}, files / "other.pyth")
+    with pytest.raises(WeightsError, match="not a published file of DiST"):
+        run(files, file="other.pyth")
+    with pytest.raises(WeightsError, match="not a published file of EVL"):
+        run(files, "--weights", "openai", method="evl")
+    assert not (files / "out.ckpt").exists()
+
+
+def test_baselines_want_the_weights_of_their_clip(files):
+    with pytest.raises(ConfigurationError, match="--weights openai"):
+        run(files, method="evl")
+
+
+def test_a_missing_class_file_is_named(files):
+    with pytest.raises(AnnotationError, match=r"nothing\.txt"):
+        run(files, classes="nothing.txt")
