@@ -1,5 +1,7 @@
 """Video files in, clips of pixels out: decoding, sampling, transforms."""
 
+from .mixing import Mixing
+from .decode import VideoInfo, VideoReader, probe
 from .sampling import (
     DenseSampler,
     FrameSampler,
@@ -10,14 +12,21 @@ from .sampling import (
     interval_indices,
     segment_indices,
 )
+from .transforms import EvalTransform, TrainTransform
 
 __all__ = [
     "DenseSampler",
+    "EvalTransform",
     "FrameSampler",
     "IntervalSampler",
+    "Mixing",
     "SegmentSampler",
+    "TrainTransform",
     "UniformSampler",
+    "VideoInfo",
+    "VideoReader",
     "dense_indices",
     "interval_indices",
+    "probe",
     "segment_indices",
 ]
