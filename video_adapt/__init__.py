@@ -4,4 +4,18 @@ Importing this package loads nothing heavy: torch, lightning and the backbones a
 sub-packages that use them.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .apps.recogniser import Recogniser
+
 __version__ = "0.1.0"
+__all__ = ["Recogniser", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Recogniser":
+        from .apps.recogniser import Recogniser
+
+        return Recogniser
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
