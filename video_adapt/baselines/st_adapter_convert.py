@@ -76,16 +76,17 @@ def load_published(method: TunedClassifier, state: Mapping[str, Tensor]) -> Load
         state: Tensors by published name, as :func:`video_adapt.checkpoints.read_state` gives them.
 
     Returns:
-        The account of every tensor; those of the backbone count as new.
+        The account of every tensor outside the backbone.
 
     Raises:
         WeightsError: If the file is not of ST-Adapter, or its adapters differ from the method's.
     """
     read_arguments(state)  # refuses files of something else
     last = method.backbone.depth - 1
-    return load_strictly(
+    report = load_strictly(
         method,
         convert_keys(state, RULES),
         allow_new=[r"backbone\.(?!adapters\.).*"],
         allow_unused=[rf"backbone\.adapters\.{last}\.mlp\..*"],
     )
+    return report._replace(new=())

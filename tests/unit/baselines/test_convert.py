@@ -83,7 +83,7 @@ def test_a_data_parallel_training_file_of_evl_loads(tmp_path):
     report = evl_convert.load_published(method, read_state(path))
     trained = {k for k, p in method.named_parameters() if p.requires_grad}
     assert set(report.loaded) == trained
-    assert report.unused == ()
+    assert report.unused == report.new == ()
     assert torch.equal(method.network.query[0], state["decoder.cls_token"])
     layer = method.network.layers[1]
     assert torch.equal(layer.motion.next, state["decoder.cross_attention.1.w2"])

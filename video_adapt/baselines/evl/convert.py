@@ -68,7 +68,7 @@ def load_published(method: EVL, state: Mapping[str, Tensor]) -> LoadReport:
         state: Tensors by published name, as :func:`video_adapt.checkpoints.read_state` gives them.
 
     Returns:
-        The account of every tensor; those of the backbone count as new.
+        The account of every tensor outside the backbone.
 
     Raises:
         WeightsError: If the file is not of EVL, or of other sizes than the method.
@@ -81,4 +81,5 @@ def load_published(method: EVL, state: Mapping[str, Tensor]) -> LoadReport:
                 f"the file was trained with {name}={theirs[name]}, the method has {value}; "
                 "make them agree"
             )
-    return load_strictly(method, convert_keys(state, RULES), allow_new=[r"backbone\..*"])
+    report = load_strictly(method, convert_keys(state, RULES), allow_new=[r"backbone\..*"])
+    return report._replace(new=())
