@@ -264,6 +264,20 @@ def test_loading_is_strict(original):
     assert digest(backbone.state_dict()) == before
 
 
+def test_temperature_may_be_stored_as_a_vector(original):
+    backbone = CLIP.from_config(SMALL)
+    backbone.load_weights({**original.state_dict(), "logit_scale": torch.tensor([3.0])})
+    assert backbone.logit_scale == 3
+
+
+def test_last_blocks_end_with_norm_and_projection():
+    backbone = CLIP.from_config(SMALL)
+    *blocks, norm, projection = backbone.last_blocks(1)
+    assert blocks == [backbone.blocks[1]]
+    assert norm is backbone.visual.ln_post
+    assert next(projection.parameters()) is backbone.visual.proj
+
+
 def test_strictness_names_the_file(original, tmp_path, description):
     path = tmp_path / "half.pt"
     torch.save({"visual.proj": original.visual.proj.data}, path)

@@ -119,15 +119,22 @@ def test_first_matching_rule_decides():
         KeyRule(r"blocks\.(\d+)\.conv\.weight", r"layers.\1.weight", lambda w: w.squeeze(-1)),
         KeyRule(r"blocks\.(\d+)\.(?P<rest>.+)", r"layers.\1.\g<rest>"),
         KeyRule(r"blocks\..*", "never"),
+        KeyRule("head", "never"),
     ]
     state = {
         "blocks.0.conv.weight": torch.ones(2, 3, 1),
         "blocks.10.norm.bias": torch.ones(4),
         "xblocks.0.a": torch.ones(5),
+        "head.b": torch.ones(6),
     }
     converted = convert_keys(state, rules)
     shapes = {name: tuple(tensor.shape) for name, tensor in converted.items()}
-    assert shapes == {"layers.0.weight": (2, 3), "layers.10.norm.bias": (4,), "xblocks.0.a": (5,)}
+    assert shapes == {
+        "layers.0.weight": (2, 3),
+        "layers.10.norm.bias": (4,),
+        "xblocks.0.a": (5,),
+        "head.b": (6,),
+    }
 
 
 def test_two_names_may_not_become_one():
