@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +11,8 @@ from video_adapt.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
+
+    from video_adapt.video import FrameSampler
 
 HELP = "turn a published file of DiST, EVL or ST-Adapter into a checkpoint"
 
@@ -56,7 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-frames",
         type=int,
-        help="other number of frames than in training: what DiST learnt per frame is resized",
+        help="frames of a clip: wanted for ST-Adapter, whose files do not tell; for DiST another "
+        "number than in training, to which what it learnt per frame is resized",
+    )
+    parser.add_argument(
+        "--stride",
+        type=int,
+        help="look at every so many frames, as EVL and ST-Adapter do on Kinetics (16); without it "
+        "frames are spread over the whole video",
     )
 
 
@@ -80,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     arguments = converter.read_arguments(state)
     arguments["class_names"] = list(read_class_names(args.classes).names)
     options = {}
-    if args.num_frames is not None:
+    if args.method == "dist" and args.num_frames is not None:
         arguments["num_frames"], options = args.num_frames, {"resize_time": True}
     weights = args.weights or str(_write_towers(converter.split(state).towers, args.out))
     arguments["backbone"] = {
@@ -90,7 +100,10 @@ def run(args: argparse.Namespace) -> int:
     method_class = getattr(importlib.import_module(source.package), source.method)
     method = instantiate_module(method_class, arguments)
     report = converter.load_published(method, state, **options)
-    _write_checkpoint(method, arguments, args.out)
+    checkpoint = _checkpoint(method, arguments)
+    num_frames = arguments.get("num_frames", args.num_frames)
+    checkpoint["video_adapt"]["input"] = _input_recipe(args.method, num_frames, args.stride)
+    _write(checkpoint, args.out)
     sys.stdout.write(f"{args.out}: {report.render()}\n")
     return 0
 
@@ -100,8 +113,11 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigurationError(f"{args.out} exists already; choose another --out")
     if not args.out.parent.is_dir():
         raise ConfigurationError(f"{args.out.parent} is no folder; make it or mend --out")
-    if args.method != "dist" and args.num_frames is not None:
-        raise ConfigurationError("--num-frames goes with --method dist only; leave it out")
+    if (args.method == "evl" and args.num_frames) or (args.method == "dist" and args.stride):
+        option = "--stride" if args.stride else "--num-frames"
+        raise ConfigurationError(f"{option} does not go with --method {args.method}; leave it out")
+    if args.method == "st_adapter" and args.num_frames is None:
+        raise ConfigurationError("files of ST-Adapter do not tell: give --num-frames, e.g. 8")
     if args.method != "dist" and args.weights is None:
         raise ConfigurationError(
             f"files of {args.method} do not hold the CLIP that they were trained on: give its "
@@ -121,22 +137,47 @@ def _write_towers(towers: dict[str, Any], checkpoint: Path) -> Path:
     return path
 
 
-def _write_checkpoint(method: "LightningModule", arguments: dict[str, Any], path: Path) -> None:
+def _checkpoint(method: "LightningModule", arguments: dict[str, Any]) -> dict[str, Any]:
+    """What a run of the command line would write, so that the file rebuilds its method."""
     import lightning
-    import torch
 
     checkpoint: dict[str, Any] = {
         "epoch": 0,
         "global_step": 0,
         "pytorch-lightning_version": lightning.__version__,
         "state_dict": method.state_dict(),
-        # As a run of the command line writes them, so that the file rebuilds its method.
-        "hyper_parameters": {
-            **arguments,
-            "_instantiator": "lightning.pytorch.cli.instantiate_module",
-        },
+        "hyper_parameters": arguments
+        | {"_instantiator": "lightning.pytorch.cli.instantiate_module"},
     }
     method.on_save_checkpoint(checkpoint)
+    return checkpoint
+
+
+def _input_recipe(method: str, num_frames: int, stride: int | None) -> dict[str, Any]:
+    """How the authors prepare a video for testing, as a data module would record it."""
+    from video_adapt.video import DenseSampler, EvalTransform, SegmentSampler, UniformSampler
+
+    views, crops = 3, 1
+    sampler: FrameSampler = SegmentSampler(num_frames)
+    if method != "dist" and stride:
+        sampler = DenseSampler(num_frames, stride)
+    elif method != "dist":
+        sampler, views, crops = UniformSampler(num_frames), 1, 3
+    return {
+        "sampler": _plain(sampler),
+        "transform": _plain(EvalTransform(crops=crops)),
+        "short_side": None,
+        "eval_views": views,
+    }
+
+
+def _plain(component: Any) -> dict[str, Any]:
+    return {"class": type(component).__name__, **asdict(component)}
+
+
+def _write(checkpoint: dict[str, Any], path: Path) -> None:
+    import torch
+
     unfinished = path.with_name(f"{path.name}.part")
     torch.save(checkpoint, unfinished)
     unfinished.replace(path)

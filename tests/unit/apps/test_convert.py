@@ -3,6 +3,7 @@ import argparse
 import pytest
 import torch
 
+from tests.unit.baselines.test_convert import published_evl, published_st_adapter
 from tests.unit.methods.published import CASE, published, write_description
 from video_adapt.apps import convert
 from video_adapt.errors import AnnotationError, ConfigurationError, WeightsError
@@ -48,6 +49,47 @@ def test_the_checkpoint_holds_the_trained_part_only(files):
     saved = torch.load(files / "out.ckpt", weights_only=True)
     assert {key.split(".")[0] for key in saved["state_dict"]} == {"network"}
     assert saved["video_adapt"]["method"].endswith("DiST")
+
+
+def test_the_checkpoint_says_how_videos_are_prepared(files):
+    run(files)
+    given = torch.load(files / "out.ckpt", weights_only=True)["video_adapt"]["input"]
+    frames = CASE.config["num_frames_temporal"]
+    assert given["sampler"] == {"class": "SegmentSampler", "num_frames": frames}
+    assert (given["transform"]["crops"], given["eval_views"]) == (1, 3)
+
+
+def test_a_published_evl_can_look_densely(files):
+    run(files)
+    towers = str(files / "out.quickgelu_towers.safetensors")
+    state = published_evl(frames=4, classes=2)
+    torch.save({"model": {f"module.{k}": t for k, t in state.items()}}, files / "evl.pth")
+    out = str(files / "evl.ckpt")
+    words = ["--weights", towers, "--stride", "16", "--out", out]
+    assert run(files, *words, method="evl", file="evl.pth") == 0
+    assert load_method(out).network.num_frames == 4
+    given = torch.load(out, weights_only=True)["video_adapt"]["input"]
+    assert given["sampler"] == {"class": "DenseSampler", "num_frames": 4, "stride": 16}
+
+
+def test_a_published_st_adapter_is_told_its_frames(files):
+    run(files)
+    towers = str(files / "out.quickgelu_towers.safetensors")
+    torch.save({"model": published_st_adapter(classes=2)}, files / "st.pth")
+    out = str(files / "st.ckpt")
+    words = ["--weights", towers, "--out", out]
+    with pytest.raises(ConfigurationError, match="give --num-frames"):
+        run(files, *words, method="st_adapter", file="st.pth")
+    assert run(files, *words, "--num-frames", "8", method="st_adapter", file="st.pth") == 0
+    assert load_method(out).tuning == "adapter"
+    given = torch.load(out, weights_only=True)["video_adapt"]["input"]
+    assert given["sampler"] == {"class": "UniformSampler", "num_frames": 8}
+    assert (given["transform"]["crops"], given["eval_views"]) == (3, 1)
+
+
+def test_options_of_another_method_are_refused(files):
+    with pytest.raises(ConfigurationError, match="--stride does not go with --method dist"):
+        run(files, "--stride", "16")
 
 
 def test_weights_of_the_towers_may_come_from_elsewhere(files):
