@@ -247,16 +247,17 @@ class _Finder:
 
     def __call__(self, paths: Iterable[str]) -> str | None:
         """The first of the paths that exists, absolute."""
-        for path in map(self.absolute, paths):
-            folder, name = os.path.split(path)
+        for path in paths:
+            folder, _, name = path.rpartition("/")
             if name in self._names(folder):
-                return path
+                return self.absolute(path)
         return None
 
     def _names(self, folder: str) -> frozenset[str]:
         if folder not in self.listings:
             try:
-                self.listings[folder] = frozenset(os.listdir(folder))  # noqa: PTH208
+                names = os.listdir(os.path.join(self.root, folder))  # noqa: PTH118, PTH208
             except OSError:
-                self.listings[folder] = frozenset()
+                names = []
+            self.listings[folder] = frozenset(names)
         return self.listings[folder]

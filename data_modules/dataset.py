@@ -17,8 +17,9 @@ from video_adapt.video import FrameSampler, VideoReader
 from .annotations import VideoEntry
 from .samplers import Key
 
-# Streams of random numbers that a clip's seed is split into; augmentation uses the seed itself.
-FRAMES, REPLACEMENT, MIXING = 1, 2, 3
+# Streams of random numbers below a clip's seed; frames are drawn from the seed itself, and the
+# transforms of video_adapt.video own the streams 1 and 2.
+REPLACEMENT, MIXING = 3, 4
 _MAX_DRAWS = 10
 _TIME_SLACK_S = 1e-4
 """Lists round their times; a frame this close before a start still belongs to the clip."""
@@ -148,8 +149,7 @@ class ClipDataset(Dataset[Sample]):
     def _draw(self, num_frames: int, fps: float, seed: int) -> NDArray[np.int64]:
         """Frame indices inside the clip, ``[V, T]``."""
         if self.views is None:
-            rng = np.random.default_rng([seed, FRAMES])
-            return self.sampler(num_frames, fps, rng=rng)[None]
+            return self.sampler(num_frames, fps, rng=np.random.default_rng(seed))[None]
         views = range(self.views)
         return np.stack([self.sampler(num_frames, fps, view=v, views=self.views) for v in views])
 

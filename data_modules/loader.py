@@ -72,7 +72,7 @@ class BrokenLog:
         """
         message = f"{broken.where}: {broken.cause}"
         if self.policy == "error":
-            raise VideoDecodeError(f"{message}; mend it or set on_broken=skip")
+            raise VideoDecodeError(message)
         if broken.where not in self.seen:
             self.seen[broken.where] = broken
             logger.warning("%s; left out", message)

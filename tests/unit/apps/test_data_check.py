@@ -66,10 +66,9 @@ def test_empty_unreadable_and_missing(root: Path, tmp_path: Path) -> None:
 def test_decoding_finds_what_headers_hide(root: Path, tmp_path: Path) -> None:
     path = root / "train/jump/0.mp4"
     content = bytearray(path.read_bytes())
-    start = content.index(b"mdat") + 4
-    end = start - 8 + int.from_bytes(content[start - 8 : start - 4])
-    half = (end - start) // 2
-    content[end - half : end] = b"\xff" * half
+    start = content.index(b"mdat") - 4
+    end = start + int.from_bytes(content[start : start + 4])
+    content[end - 100 : end] = b"\xff" * 100
     path.write_bytes(content)
     assert _check(tmp_path, "--root", root) == (0, [])
     code, problems = _check(tmp_path, "--root", root, "--decode")

@@ -98,9 +98,10 @@ def test_clip_behind_the_end_of_the_video_is_named(train: Manifest) -> None:
     assert "no frame between 5 s and 6 s, the last one is at 1.90 s" in broken.cause
 
 
-@pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_workers_change_nothing(train: Manifest, start_method: str) -> None:
-    alone, shared = _loader(train), _loader(train, num_workers=2, start_method=start_method)
+@pytest.mark.parametrize(("start_method", "num_workers"), [("fork", 2), ("spawn", 1)])
+def test_workers_change_nothing(train: Manifest, start_method: str, num_workers: int) -> None:
+    alone = _loader(train)
+    shared = _loader(train, num_workers=num_workers, start_method=start_method)
     for epoch in (0, 1):  # the second epoch reuses the workers
         _assert_equal(_epoch(alone, epoch), _epoch(shared, epoch))
 
@@ -138,7 +139,9 @@ def test_error_policy_stops_with_one_line(
 ) -> None:
     source = broken_list(1, 1)
     manifest = read_manifest(source, root=tmp_path, split="train")
-    with pytest.raises(VideoDecodeError, match=r"list.txt:2: .*bad0.mp4.*on_broken=skip") as error:
+    with pytest.raises(
+        VideoDecodeError, match=r"list.txt:2: .*bad0.mp4: cannot be opened"
+    ) as error:
         _epoch(_loader(manifest, num_workers=num_workers))
     assert "\n" not in str(error.value)
 

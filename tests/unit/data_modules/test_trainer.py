@@ -80,18 +80,17 @@ def test_resuming_equals_an_uninterrupted_run(
     every_step = ModelCheckpoint(
         tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1, save_last=False
     )
+    options = {"accumulate_grad_batches": 2, "limit_val_batches": 0 if num_workers else 1.0}
     whole = Recorder()
     # Six batches and, two of them to a step, three steps in an epoch.
-    _trainer(tmp_path, callbacks=[every_step], accumulate_grad_batches=2).fit(
-        whole, _data(videos, num_workers)
-    )
+    _trainer(tmp_path, callbacks=[every_step], **options).fit(whole, _data(videos, num_workers))
     assert len(whole.seen) == 12
     assert sorted(row for _, rows, _ in whole.seen[:6] for row in rows) == list(range(6))
     assert [row for _, row, _ in whole.seen[:6]] != [row for _, row, _ in whole.seen[6:]]
 
     for step in (2, 3, 4):  # inside the first epoch, at its end, inside the second
         resumed = Recorder()
-        trainer = _trainer(tmp_path, accumulate_grad_batches=2, enable_checkpointing=False)
+        trainer = _trainer(tmp_path, enable_checkpointing=False, **options)
         checkpoint = str(tmp_path / f"step={step}.ckpt")
         trainer.fit(resumed, _data(videos, num_workers), ckpt_path=checkpoint)
         assert resumed.seen == whole.seen[2 * step :], step
