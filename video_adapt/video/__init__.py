@@ -1,7 +1,7 @@
 """Video files in, clips of pixels out: decoding, sampling, transforms."""
 
-from .mixing import Mixing
 from .decode import VideoInfo, VideoReader, probe
+from .mixing import Mixing
 from .sampling import (
     DenseSampler,
     FrameSampler,

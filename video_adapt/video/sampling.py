@@ -4,8 +4,9 @@ A sampler is asked with a random generator in training and without one in evalua
 positions in the list of decoded frames, sorted by time; a short video repeats some.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -16,13 +17,16 @@ from video_adapt.errors import ConfigurationError
 Indices: TypeAlias = NDArray[np.int64]
 
 
-class FrameSampler(Protocol):
-    """Chooses the frames of one clip."""
+class FrameSampler(ABC):
+    """Chooses the frames of one clip.
 
-    @property
-    def num_frames(self) -> int:
-        """Frames ``T`` of a clip."""
+    Attributes:
+        num_frames: Frames ``T`` of a clip.
+    """
 
+    num_frames: int
+
+    @abstractmethod
     def __call__(
         self,
         num_frames: int,
@@ -87,7 +91,7 @@ def dense_indices(
 
 
 @dataclass(frozen=True)
-class SegmentSampler:
+class SegmentSampler(FrameSampler):
     """Cut the whole video into ``T`` equal segments and take one frame of each.
 
     Training draws the place in each segment; one view takes the middles; view ``v`` of ``V`` takes
@@ -118,7 +122,7 @@ class SegmentSampler:
 
 
 @dataclass(frozen=True)
-class IntervalSampler:
+class IntervalSampler(FrameSampler):
     """Frames at a fixed distance in time, wherever the video is long enough.
 
     Training draws the beginning; one view takes the middle of the video; view ``v`` of ``V``
@@ -161,7 +165,7 @@ class IntervalSampler:
 
 
 @dataclass(frozen=True)
-class DenseSampler:
+class DenseSampler(FrameSampler):
     """Every ``stride``-th frame, beginning anywhere.
 
     One view stands in the middle of the video; more are spread from its beginning to its end.
@@ -197,7 +201,7 @@ class DenseSampler:
 
 
 @dataclass(frozen=True)
-class UniformSampler:
+class UniformSampler(FrameSampler):
     """One frame of each of ``T`` segments whose ends are frames and belong to both neighbours.
 
     Args:

@@ -1,0 +1,274 @@
+"""Frames of a video file by number or time, exactly, decoding no more than is needed."""
+
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import av
+import numpy as np
+import torch
+from av import VideoFrame
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from video_adapt.errors import VideoDecodeError
+
+from .packet_index import open_video, read_index
+
+Image = NDArray[np.uint8]
+_STEPS_BACK = 3
+
+
+class VideoInfo(NamedTuple):
+    """What a file's header and packets say.
+
+    Attributes:
+        path: The file.
+        num_frames: Frames that can be read.
+        duration_s: Time from the first frame to the end of the last one.
+        fps: Mean frames per second.
+        width: Displayed width in pixels, after rotation.
+        height: Displayed height in pixels, after rotation.
+        rotation: Degrees by which the stored picture is turned for display.
+        codec: Name of the codec.
+    """
+
+    path: str
+    num_frames: int
+    duration_s: float
+    fps: float
+    width: int
+    height: int
+    rotation: int
+    codec: str
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Describe a file; its packets are read, one frame of it is decoded.
+
+    Raises:
+        VideoDecodeError: If the file is missing, no video, or holds no frame.
+    """
+    with VideoReader(path) as reader:
+        return reader.info
+
+
+class VideoReader(AbstractContextManager["VideoReader"]):
+    """Random access to the frames of one file; a context manager.
+
+    A frame is found through an index of packets: seek to the key frame before it, decode until
+    its presentation time comes out. So it is exact for variable frame rates, B frames, containers
+    without a frame count and times that do not start at 0. Rotation flags are obeyed. Frames
+    between the wanted ones are decoded only as far as others depend on them, and never converted.
+
+    Args:
+        path: The file.
+        short_side: Pixels of the short side, scaled in one pass; never enlarged; None = as stored.
+
+    Attributes:
+        timestamps_s: Time of every frame after the first one in seconds, rising, ``[N]``.
+
+    Raises:
+        VideoDecodeError: If the file is missing, no video, or holds no frame.
+    """
+
+    def __init__(self, path: str | Path, *, short_side: int | None = None) -> None:
+        self.path = Path(path)
+        self._short_side = short_side
+        self._index = read_index(self.path)
+        self.timestamps_s = self._index.times_s
+        self._stack = ExitStack()
+        self._container, self._stream = self._stack.enter_context(open_video(self.path))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the file; garbage collection would keep its buffers for long."""
+        self._stack.close()
+
+    @property
+    def info(self) -> VideoInfo:
+        """What header and packets say."""
+        context, index = self._stream.codec_context, self._index
+        sides = (context.width, context.height)
+        width, height = sides[::-1] if index.rotation % 180 else sides
+        return VideoInfo(
+            path=str(self.path),
+            num_frames=len(index.pts),
+            duration_s=float(self.timestamps_s[-1]) + 1 / index.fps,
+            fps=index.fps,
+            width=width,
+            height=height,
+            rotation=index.rotation,
+            codec=context.name,
+        )
+
+    def frames_at(self, indices: ArrayLike) -> Tensor:
+        """Read frames by their number in presentation order.
+
+        Args:
+            indices: Numbers in [0, N), in any order, repeated at will, ``[T]``.
+
+        Returns:
+            RGB, uint8 ``[T, 3, H, W]``.
+
+        Raises:
+            VideoDecodeError: If there is no such frame, or it is damaged.
+        """
+        numbers = np.asarray(indices, dtype=np.int64)
+        count = len(self._index.pts)
+        if numbers.ndim != 1 or not len(numbers):
+            raise ValueError(f"indices must be a non-empty list, got shape {numbers.shape}")
+        if numbers.min() < 0 or numbers.max() >= count:
+            wrong = numbers.max() if numbers.max() >= count else numbers.min()
+            raise VideoDecodeError(
+                f"{self.path}: has frames 0 to {count - 1}, not {wrong}; check times and lengths"
+            )
+        unique, place = np.unique(numbers, return_inverse=True)
+        images = self._read(unique)
+        return torch.from_numpy(np.stack([images[i] for i in place])).permute(0, 3, 1, 2)
+
+    def frames_at_times(self, times_s: ArrayLike) -> Tensor:
+        """Read the frame that is on display at each time.
+
+        Args:
+            times_s: Seconds after the first frame, ``[T]``; clamped to the video.
+
+        Returns:
+            RGB, uint8 ``[T, 3, H, W]``.
+
+        Raises:
+            VideoDecodeError: If a frame is damaged.
+        """
+        shown = np.searchsorted(self.timestamps_s, np.asarray(times_s) + 1e-9, side="right") - 1
+        return self.frames_at(np.clip(shown, 0, None))
+
+    def iter_frames(self) -> Iterator[Tensor]:
+        """Decode the whole file in order, one frame ``[3, H, W]`` at a time.
+
+        Raises:
+            VideoDecodeError: If a frame is damaged or missing.
+        """
+        self._reopen()
+        count = 0
+        for frame, damaged in self._decode():
+            if damaged:
+                raise self._damaged(count)
+            yield torch.from_numpy(self._image(frame)).permute(2, 0, 1)
+            count += 1
+        if count < len(self._index.pts):
+            raise self._damaged(count)
+
+    def _read(self, numbers: NDArray[np.int64]) -> list[Image]:
+        """Pictures of rising frame numbers, one run of each key frame after the other."""
+        index = self._index
+        wanted = index.pts[numbers]
+        found: dict[int, Image] = {}
+        if index.by_time:
+            keys = np.searchsorted(index.key_pts, wanted, side="right") - 1
+            for key in np.unique(keys):
+                self._read_behind(int(key), {int(pts) for pts in wanted[keys == key]}, found)
+        missing = [n for n, pts in zip(numbers, wanted, strict=True) if int(pts) not in found]
+        if missing:
+            self._read_from_start({int(index.pts[n]) for n in missing}, found)
+        for number, pts in zip(numbers, wanted, strict=True):
+            if int(pts) not in found:
+                raise self._damaged(int(number))
+        return [found[int(pts)] for pts in wanted]
+
+    def _read_behind(self, key: int, wanted: set[int], found: dict[int, Image]) -> None:
+        """Decode from a key frame; from earlier ones where a container lands behind the target."""
+        for step in range(_STEPS_BACK):
+            start = int(self._index.key_pts[max(key - step, 0)])
+            try:
+                self._container.seek(start, stream=self._stream, backward=True)
+            except av.FFmpegError:
+                return  # this container cannot seek; the caller reads it from the start
+            # Leaving out pictures on which no other depends is safe once the index is right.
+            for frame, damaged in self._decode(wanted, spare=step == 0):
+                if frame.pts in wanted and not damaged:
+                    found[frame.pts] = self._image(frame)
+            if wanted <= found.keys():
+                return
+
+    def _read_from_start(self, wanted: set[int], found: dict[int, Image]) -> None:
+        """Decode everything up to the last wanted frame, in order."""
+        self._reopen()
+        last = max(wanted)
+        for count, (frame, damaged) in enumerate(self._decode()):
+            number = frame.pts if self._index.by_time else count
+            if number in wanted and not damaged:
+                found[number] = self._image(frame)
+            if number is not None and number >= last:
+                return
+
+    def _decode(
+        self, wanted: Collection[int] = (), *, spare: bool = False
+    ) -> Iterator[tuple[VideoFrame, bool]]:
+        """Decode from where the container stands.
+
+        Args:
+            wanted: Presentation times; decoding ends when all their packets were given. Empty: it
+                ends with the file.
+            spare: Whether pictures on which no other depends are left out unless wanted.
+
+        Yields:
+            Frames in presentation order, each with whether it or one it depends on is damaged.
+        """
+        context = self._stream.codec_context
+        context.skip_frame = "DEFAULT"
+        waiting = set(wanted)
+        given: set[int | None] = set()
+        trusted: set[int | None] | None = None  # None: no damage since the last key frame
+        for packet in self._container.demux(self._stream):
+            if spare and packet.pts is not None:
+                context.skip_frame = "DEFAULT" if packet.pts in waiting else "NONREF"
+            waiting.discard(packet.pts)
+            last = bool(wanted) and not waiting
+            try:
+                frames = [] if packet.is_corrupt else packet.decode()
+                if last:  # drain the decoder, so that nothing behind the last target is decoded
+                    frames += context.decode(None)
+                intact = not packet.is_corrupt
+            except av.FFmpegError:
+                frames, intact = [], False
+            for frame in frames:
+                if frame.key_frame and trusted is not None and frame.pts not in trusted:
+                    trusted = None
+                if frame.is_corrupt:
+                    trusted = set()
+                yield frame, trusted is not None and frame.pts not in trusted
+            if not intact and trusted is None:
+                # What was given before the gap and comes out behind it is still good.
+                trusted = set(given)
+            given.add(packet.pts)
+            if last:
+                return
+
+    def _image(self, frame: VideoFrame) -> Image:
+        """Convert and scale in one pass, then turn upright; ``[H, W, 3]``."""
+        width, height = frame.width, frame.height
+        if self._short_side is not None and self._short_side < min(width, height):
+            scale = self._short_side / min(width, height)
+            width, height = round(width * scale), round(height * scale)
+        image: Image = frame.to_ndarray(  # type: ignore[assignment]  # rgb24 is always uint8
+            format="rgb24", width=width, height=height, interpolation="BICUBIC"
+        )
+        turns = self._index.rotation // 90
+        return np.ascontiguousarray(np.rot90(image, k=turns)) if turns else image
+
+    def _reopen(self) -> None:
+        self._stack.close()
+        self._container, self._stream = self._stack.enter_context(open_video(self.path))
+
+    def _damaged(self, number: int) -> VideoDecodeError:
+        time_s = self.timestamps_s[number] if number < len(self.timestamps_s) else float("nan")
+        return VideoDecodeError(
+            f"{self.path}: frame {number} of {len(self._index.pts)} (at {time_s:.2f} s) is damaged "
+            "or missing; replace the file, or set on_broken=skip to leave such videos out"
+        )
