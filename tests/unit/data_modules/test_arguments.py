@@ -15,6 +15,7 @@ BASE = Path(__file__).parents[3] / "experiments/_base"
 
 def _parse(*words: str) -> KineticsDataModule:
     parser = ArgumentParser(parser_mode="omegaconf+", exit_on_error=False)
+    parser.add_argument("--model.init_args.num_frames", type=int, default=16)
     parser.add_subclass_arguments(LightningDataModule, "data")
     data: Any = parser.instantiate(parser.parse_args(list(words))).data
     assert isinstance(data, KineticsDataModule)
