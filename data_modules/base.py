@@ -129,7 +129,7 @@ class ClipDataModule(LightningDataModule, ABC):
         """
         manifest = self._required("train")
         rank, world = self._process()
-        overfit = self.trainer is not None and self.trainer.overfit_batches > 0
+        overfit = getattr(self.trainer, "overfit_batches", 0) > 0
         sampler = TrainSampler(len(manifest), seed=self.seed, rank=rank, world=world, fixed=overfit)
         if len(sampler) < self.loader.batch_size:
             raise ConfigurationError(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from video_adapt.errors import VideoDecodeError
 from video_adapt.video import VideoReader, probe
+from video_adapt.video.packet_index import read_index
 
 from .annotations import Manifest, Split, VideoEntry
 from .problems import Kind, Problems
@@ -39,13 +40,15 @@ def inspect_video(path: str, *, decode: bool = False) -> VideoFacts:
         return VideoFacts(path, size, None, ("empty", f"{path}: the file has 0 bytes"))
     try:
         info = probe(path)
-        if info.num_frames == 0:
-            return VideoFacts(path, size, None, ("empty", f"{path}: holds no frame"))
         if decode:
-            _decode_all(path, info.num_frames)
+            _decode_all(path)
     except VideoDecodeError as error:
         return VideoFacts(path, size, None, ("unreadable", str(error)))
-    return VideoFacts(path, size, info.duration_s, None)
+    fault: tuple[Kind, str] | None = None
+    if (promised := read_index(Path(path)).promised) > info.num_frames:
+        text = f"{path}: its header promises {promised} frames, {info.num_frames} can be read"
+        fault = ("truncated", f"{text}; copy it again or remove it")
+    return VideoFacts(path, size, info.duration_s, fault)
 
 
 def check_manifests(
@@ -67,11 +70,10 @@ def check_manifests(
     _check_copies(manifests, _content_ids(facts.values()), problems)
 
 
-def _decode_all(path: str, promised: int) -> None:
+def _decode_all(path: str) -> None:
     with VideoReader(path) as reader:
-        decoded = sum(1 for _ in reader.iter_frames())
-    if decoded < promised:
-        raise VideoDecodeError(f"{path}: only {decoded} of {promised} frames decode")
+        for _ in reader.iter_frames():  # raises at a damaged frame
+            pass
 
 
 def _check_file(entry: VideoEntry, facts: VideoFacts, problems: Problems) -> None:

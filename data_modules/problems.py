@@ -13,6 +13,7 @@ Kind = Literal[
     "missing",
     "unreadable",
     "empty",
+    "truncated",
     "mislabelled",
     "leakage",
 ]

@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,30 +73,35 @@ def _data_module(args: argparse.Namespace) -> "KineticsDataModule":
 
 def _data_of(config: Path) -> dict[str, Any]:
     """The arguments that name files in the ``data`` part of an experiment, includes followed."""
-    data = _load_data(config)
-    if isinstance(data, str):
-        data = _load_data(config.parent / data)
-    arguments = data.get("init_args", data) if isinstance(data, dict) else {}
-    if "root" not in arguments:
+    from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        data = _part(config)
+        if isinstance(data, str):
+            data = _part(config.parent / data)
+        arguments = data.get("init_args", data) if isinstance(data, DictConfig) else {}
+        # One by one: other values may refer to parts of the experiment that are not loaded here.
+        given = {key: arguments.get(key) for key in _LIST_ARGUMENTS}
+    except OmegaConfBaseException as error:
+        raise ConfigurationError(f"{config}: {' '.join(str(error).split())}") from error
+    if given["root"] is None:
         raise ConfigurationError(f"{config}: has no `data` with a `root`; give --root instead")
-    return {key: arguments[key] for key in _LIST_ARGUMENTS if arguments.get(key) is not None}
+    return {key: value for key, value in given.items() if value is not None}
 
 
-def _load_data(path: Path) -> Any:
+def _part(path: Path) -> Any:
     """The ``data`` part of a YAML file, the whole file where it is nothing else."""
     from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
     try:
         content = OmegaConf.load(path)
-        part = content.get("data", content) if isinstance(content, DictConfig) else None
-        # The rest may refer to values that only a trainer knows, so only this part is resolved.
-        return OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot read it: {error.strerror}") from error
-    except (OmegaConfBaseException, YAMLError) as error:
+    except YAMLError as error:
         raise ConfigurationError(f"{path}: {' '.join(str(error).split())}") from error
+    return content.get("data", content) if isinstance(content, DictConfig) else None
 
 
 def _read(module: "KineticsDataModule", problems: Any) -> "dict[Split, Manifest]":
@@ -113,11 +120,23 @@ def _inspect(paths: list[str], *, decode: bool, workers: int) -> "Mapping[str, V
 
     from data_modules.checks import inspect_video
 
-    with ThreadPoolExecutor(workers) as pool:
+    with _quiet_decoder(), ThreadPoolExecutor(workers) as pool:
         looks = pool.map(partial(inspect_video, decode=decode), paths)
         console = Console(stderr=True)
         tracked = track(looks, "checking videos", total=len(paths), console=console)
         return {facts.path: facts for facts in tracked}
+
+
+@contextmanager
+def _quiet_decoder() -> Iterator[None]:
+    """Without the decoder's own warnings: the report says the same with file and line."""
+    log = logging.getLogger("video_adapt.video")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _print(found: "Iterable[Problem]", counts: Mapping[str, int]) -> None:

@@ -75,6 +75,14 @@ def test_decoding_finds_what_headers_hide(root: Path, tmp_path: Path) -> None:
     assert (code, _kinds(problems)) == (1, ["unreadable"])
 
 
+def test_file_that_was_cut_off(root: Path, tmp_path: Path) -> None:
+    path = root / "val/run/3.mp4"
+    path.write_bytes(path.read_bytes()[:-100])
+    code, problems = _check(tmp_path, "--root", root)
+    assert (code, _kinds(problems)) == (1, ["truncated"])
+    assert "its header promises 10 frames" in problems[0]["message"]
+
+
 def test_copies_and_leaks(root: Path, tmp_path: Path) -> None:
     shutil.copy(root / "train/run/1.mp4", root / "train/run/copy.mp4")
     shutil.copy(root / "train/run/1.mp4", root / "val/run/leak.mp4")
@@ -124,10 +132,10 @@ def test_config_is_read_with_its_include(
     (tmp_path / "base").mkdir()
     (tmp_path / "base/data.yaml").write_text(
         "class_path: KineticsDataModule\ninit_args:\n  root: ${oc.env:CLIPS}\n  val: val\n"
-        "  train: train\n  sampler: {class_path: SegmentSampler}\n"
+        "  train: train\n  sampler: {init_args: {num_frames: '${.....model.num_frames}'}}\n"
     )
     experiment = tmp_path / "x.yaml"
-    experiment.write_text("model: {lr: '${..unknown}'}\ndata: base/data.yaml\n")
+    experiment.write_text("model: {num_frames: 8}\ndata: base/data.yaml\n")
     assert _check(tmp_path, "-c", experiment) == (0, [])
     assert _check(tmp_path, "-c", tmp_path / "base/data.yaml") == (0, [])
 

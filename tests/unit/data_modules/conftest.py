@@ -14,7 +14,8 @@ FRAMES, FPS = 20, 10
 def write_video(path: Path, number: int, *, frames: int = FRAMES) -> None:
     """Grey frames of 64x48: frame i of video v has the level ``10 i + v``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    # The index goes in front, so that a file that was cut off can still be opened.
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=FPS, options={"qp": "0", "g": "5"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
         for i in range(frames):
