@@ -1,7 +1,7 @@
 """The table of contents of a video file, read off its packets without decoding a frame."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
@@ -28,7 +28,8 @@ class PacketIndex(NamedTuple):
     Attributes:
         pts: Presentation time of every frame in units of ``time_base``, rising, int64 ``[N]``.
             Where ``by_time`` is false: numbers 0 to N - 1.
-        key_pts: Those of frames at which decoding can begin.
+        key_pts: Those of packets at which decoding can begin, rising; the first may precede what
+            is shown. Empty where ``by_time`` is false.
         by_time: Whether frames are found by presentation time. Some files (AVI with packed B
             frames, missing or repeated times) only allow counting in decoding order.
         time_base: Seconds per unit.
@@ -86,6 +87,14 @@ def read_index(path: Path) -> PacketIndex:
     return _read_index(path, status.st_size, status.st_mtime_ns)
 
 
+class _Packet(NamedTuple):
+    """A packet that can be decoded; of one that is not shown, only others may depend."""
+
+    pts: int | None
+    is_key: bool
+    is_shown: bool
+
+
 @lru_cache(maxsize=4096)
 def _read_index(path: Path, size: int, mtime_ns: int) -> PacketIndex:
     with open_video(path) as (container, stream):
@@ -93,55 +102,58 @@ def _read_index(path: Path, size: int, mtime_ns: int) -> PacketIndex:
         by_time = container.format.name != "avi" and _has_clear_times(packets)
         rate = stream.average_rate or stream.guessed_rate or 25
         promised, time_base = stream.frames, stream.time_base or Fraction(1)
-    if not packets:
+    shown = [packet for packet in packets if packet.is_shown]
+    if not shown:
         raise VideoDecodeError(f"{path}: holds no frame that can be decoded; remove or replace it")
-    numbers = [pts for pts, _ in packets] if by_time else range(len(packets))
-    pts = np.array(numbers, dtype=np.int64)
-    key_pts = np.sort(pts[[is_key for _, is_key in packets]])
-    pts = np.sort(pts)
+    numbers = [packet.pts for packet in shown] if by_time else range(len(shown))
+    pts = np.sort(np.array(numbers, dtype=np.int64))
+    keys = [packet.pts for packet in packets if packet.is_key] if by_time else []
     seconds = float((pts[-1] - pts[0]) * time_base) if by_time else 0.0
     fps = (len(pts) - 1) / seconds if seconds > 0 else float(rate)
+    # Frames that the container itself cuts off, as after a cut without encoding, are not missing.
+    promised -= len(packets) - len(shown)
     if promised > len(pts):
         logger.warning(
             "%s: cut short: its header promises %d frames, %d can be read", path, promised, len(pts)
         )
-    return PacketIndex(pts, key_pts, by_time, time_base, fps, promised, rotation)
+    key_pts = np.sort(np.array(keys, dtype=np.int64))
+    return PacketIndex(pts, key_pts, by_time, time_base, fps, max(promised, 0), rotation)
 
 
-def _scan(
-    path: Path, container: InputContainer, stream: VideoStream
-) -> tuple[list[tuple[int | None, bool]], int]:
-    """Time and key flag of every packet that can lead to a frame, and the rotation of the first.
+def _scan(path: Path, container: InputContainer, stream: VideoStream) -> tuple[list[_Packet], int]:
+    """Every packet that can be decoded, in decoding order, and the rotation of the first frame.
 
-    Packets come in decoding order. What precedes the first key frame cannot be decoded.
+    What precedes the first key frame cannot be decoded. Only a decoded frame shows the rotation,
+    so packets are decoded until there is one.
     """
-    packets: list[tuple[int | None, bool]] = []
-    rotation = 0
+    packets: list[_Packet] = []
+    rotation: int | None = None
     try:
         for packet in container.demux(stream):
-            if not packet.size or packet.is_corrupt or packet.is_discard:
+            if not packet.size or packet.is_corrupt or not (packets or packet.is_keyframe):
                 continue
-            if not packets and packet.is_keyframe:
-                rotation = _rotation(packet, stream)
-            if packets or packet.is_keyframe:
-                packets.append((packet.pts, packet.is_keyframe))
+            packets.append(_Packet(packet.pts, packet.is_keyframe, not packet.is_discard))
+            if rotation is None:
+                rotation = _rotation(packet.decode)
     except av.FFmpegError as error:
         # A file cut in the middle ends like this; what came before is good.
         logger.warning("%s: reading stops early (%s)", path, error.strerror)
-    return packets, rotation
+    if rotation is None:
+        rotation = _rotation(stream.codec_context.decode)
+    return packets, rotation or 0
 
 
-def _rotation(packet: Any, stream: VideoStream) -> int:
-    """Only a decoded frame shows the rotation flag; one key frame is decoded for it."""
+def _rotation(decode: Callable[[], list[Any]]) -> int | None:
+    """Rotation of the next frame in [0, 360), None where none comes out yet."""
     try:
-        frames: list[Any] = [*packet.decode(), *stream.codec_context.decode(None)]
+        frames = decode()
     except av.FFmpegError:
-        return 0  # reading this frame will name the damage
-    return frames[0].rotation % 360 if frames else 0
+        return None  # reading this frame will name the damage
+    return frames[0].rotation % 360 if frames else None
 
 
-def _has_clear_times(packets: list[tuple[int | None, bool]]) -> bool:
-    times = [pts for pts, _ in packets]
+def _has_clear_times(packets: list[_Packet]) -> bool:
+    times = [packet.pts for packet in packets]
     return None not in times and len(set(times)) == len(times)
 
 
