@@ -115,18 +115,16 @@ class Evaluation(Callback):
         self._metrics[stage].reset()
         self.results[stage] = result
         # Every process has the same figures; of equal numbers the maximum is exact, a mean is not.
-        pl_module.log_dict(
-            {
-                f"{stage}/top1": result.top1,
-                f"{stage}/top5": result.top5,
-                f"{stage}/mean_class": result.mean_class,
-            },
-            prog_bar=True,
-            sync_dist=True,
-            reduce_fx="max",
-        )
-        count = float(result.num_videos)
-        pl_module.log(f"{stage}/videos", count, sync_dist=True, reduce_fx="max")
+        figures = {
+            "top1": result.top1,
+            "top5": result.top5,
+            "mean_class": result.mean_class,
+            "videos": float(result.num_videos),
+        }
+        for name, value in figures.items():
+            on_bar = name == "top1"
+            key = f"{stage}/{name}"
+            pl_module.log(key, value, prog_bar=on_bar, sync_dist=True, reduce_fx="max")
         if trainer.is_global_zero:
             _report(stage, result)
 

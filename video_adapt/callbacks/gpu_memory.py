@@ -51,6 +51,7 @@ class PeakMemory(Callback):
         self._begin(pl_module.device)
         if trainer.state.fn == TrainerFn.VALIDATING:
             self._log(trainer)
+            self._say(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the peaks so far."""
@@ -65,6 +66,11 @@ class PeakMemory(Callback):
         """Log the peak of testing."""
         self._note("test", pl_module.device)
         self._log(trainer)
+        self._say(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what training needed."""
+        self._say(trainer)
 
     def _begin(self, device: torch.device) -> None:
         if device.type == "cuda":
@@ -88,10 +94,12 @@ class PeakMemory(Callback):
             self.peaks[key] = max(self.peaks.get(key, 0.0), size / _MIB)
 
     def _log(self, trainer: Trainer) -> None:
-        peaks = {k: _max_over_processes(trainer, value) for k, value in self.peaks.items()}
-        log_to_all(trainer, peaks)
+        self.peaks = {key: _max_over_processes(trainer, peak) for key, peak in self.peaks.items()}
+        log_to_all(trainer, self.peaks)
+
+    def _say(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
-            text = ", ".join(f"{k.partition('/')[2]} {v:,.0f}" for k, v in peaks.items())
+            text = ", ".join(f"{k.partition('/')[2]} {v:,.0f}" for k, v in self.peaks.items())
             logger.info("peak memory in MiB: %s", text)
 
 
