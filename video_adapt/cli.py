@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import logging
+import os
 import re
 import shutil
 import sys
@@ -53,17 +54,16 @@ class VideoAdaptCLI(LightningCLI):
     ``--run_dir`` holds configuration, figures, checkpoints, predictions and pictures of a run.
 
     Args:
-        command: ``fit``, ``validate``, ``test`` or ``predict``.
-        args: The command line behind the program's name.
+        command: ``fit``, ``validate``, ``test`` or ``predict``; its arguments are the process's.
     """
 
-    def __init__(self, command: str, args: Sequence[str]) -> None:
+    def __init__(self, command: str) -> None:
         self._command = command
         super().__init__(
-            args=list(args),
             parser_class=Parser,
             parser_kwargs={"parser_mode": "omegaconf+"},
-            trainer_defaults={"use_distributed_sampler": False},
+            # The data module shards by itself, without padding; Cost counts the parameters.
+            trainer_defaults={"use_distributed_sampler": False, "enable_model_summary": False},
             seed_everything_default=0,
             auto_configure_optimizers=False,
             save_config_callback=SaveConfig,
@@ -171,7 +171,11 @@ def run_trainer(args: Sequence[str]) -> int:
         logging.getLogger(name).addFilter(lambda record: "litlogger" not in record.getMessage())
     # Lightning 2.6 asks torch for this in a way that torch 2.14 deprecates.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
-    VideoAdaptCLI(args[0], args)
+    # What W&B would print, the run's record holds; an offline run is sent with `wandb sync`.
+    os.environ.setdefault("WANDB_SILENT", "true")
+    # Lightning starts further processes with the arguments of this one, so they belong here.
+    sys.argv[1:] = args
+    VideoAdaptCLI(args[0])
     return 0
 
 

@@ -150,7 +150,8 @@ def count_multiply_adds(network: nn.Module, video: Tensor) -> int:
     # Fused attention hides from the counter: on the CPU it counts as nothing, and a fused encoder
     # layer in eval mode bypasses it altogether.
     guards = _evaluating(network), _no_fast_path(), sdpa_kernel(SDPBackend.MATH)
-    with contextlib.ExitStack() as stack, torch.no_grad():
+    # The counter's module hooks cannot take a parameter as an argument where gradients are off.
+    with contextlib.ExitStack() as stack, torch.enable_grad():
         for guard in guards:
             stack.enter_context(guard)
         stack.enter_context(counter)

@@ -74,3 +74,16 @@ def test_counts_in_a_run_that_does_not_train(tmp_path, stage):
     trainer = quick_trainer(tmp_path, cost)
     getattr(trainer, stage)(ToyRecogniser(), ToyData([0] * 4, [0] * 2), verbose=False)
     assert cost.multiply_adds == 18
+
+
+def test_a_parameter_may_be_the_argument_of_a_module():
+    class Query(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.query = nn.Parameter(torch.ones(1, 4))
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, video):
+            return self.linear(self.query) + video.sum()
+
+    assert count_multiply_adds(Query(), torch.zeros(1)) == 4 * 3

@@ -1,0 +1,79 @@
+"""``video-adapt bench``: speed and memory of training steps and of decoding, side by side."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from video_adapt.reports.bench_step import StepRow
+
+HELP = "measure training steps and decoding side by side, as tables and pictures"
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of the report")
+    parser.add_argument("--only", choices=["step", "decode"], help="measure one half alone")
+    parser.add_argument("--batch-size", type=int, default=1, help="clips per training step")
+    parser.add_argument("--steps", type=int, default=5, help="training steps measured")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the tables, write them with their pictures."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.only != "decode":
+        from video_adapt.reports import bench_step
+
+        rows = bench_step.run(batch_size=args.batch_size, steps=args.steps, device=_device(args))
+        _write(args.out, "step", step_table(rows, bench_step.REFERENCE))
+        _draw(args.out / "step.png", rows)
+    if args.only != "step":
+        from video_adapt.reports import bench_decode
+
+        _write(args.out, "decode", bench_decode.render(bench_decode.run(args.out)))
+    return 0
+
+
+def step_table(rows: Sequence["StepRow"], reference: str) -> str:
+    """A Markdown table with every figure as a share of the reference's."""
+    base = next(row for row in rows if row.name == reference)
+    lines = [
+        "| training step, ViT-B/16, 224 px | seconds | of full | peak MB | of full | trained M |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.name} | {row.seconds:.2f} | {row.seconds / base.seconds:.2f} "
+        f"| {row.megabytes:.0f} | {row.megabytes / base.megabytes:.2f} | {row.trained:.1f} |"
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _device(args: argparse.Namespace) -> str:
+    import torch
+
+    if args.device != "auto":
+        return str(args.device)
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _write(folder: Path, name: str, table: str) -> None:
+    (folder / f"{name}.md").write_text(table)
+    logger.info("\n%s\nwritten to %s", table, folder / f"{name}.md")
+
+
+def _draw(path: Path, rows: Sequence["StepRow"]) -> None:
+    from video_adapt.reports.plots import bars, save_figure
+
+    names = [row.name for row in rows]
+    panels = {
+        "seconds per step": [row.seconds for row in rows],
+        "peak memory, MB": [row.megabytes for row in rows],
+    }
+    save_figure(bars(names, panels), path)
