@@ -8,6 +8,7 @@ from typing import Any, Literal
 import av.logging
 import torch
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from video_adapt.batches import DecodedClips
 from video_adapt.errors import VideoDecodeError
@@ -148,6 +149,21 @@ class ClipLoader:
         """Where Lightning looks for the sampler that it tells the epoch."""
         return self._loader.batch_sampler
 
+    @property
+    def _iterator(self) -> Any:
+        """Where Lightning looks for workers to stop when a run ends."""
+        return self._loader._iterator
+
+    @_iterator.setter
+    def _iterator(self, iterator: None) -> None:
+        self._loader._iterator = iterator
+
+    def close(self) -> None:
+        """Stop the workers now; garbage collection can wait for each of them for seconds."""
+        if isinstance(self._iterator, _MultiProcessingDataLoaderIter):
+            self._iterator._shutdown_workers()
+        self._iterator = None
+
     def __len__(self) -> int:
         """Batches of a whole epoch, also after resuming inside one."""
         return len(self._loader)
@@ -160,8 +176,7 @@ class ClipLoader:
         """
         self._batches = self._take_up()
         for packed in self._loader:
-            for broken in packed.broken:
-                self.broken.record(broken)
+            self._account_for(packed.broken)
             self._batches += 1
             if packed.shapes:  # an evaluation batch of broken videos only is left out
                 yield packed.unpack()
@@ -173,6 +188,14 @@ class ClipLoader:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on behind the batches of ``state`` when its epoch is iterated next."""
         self._resume = dict(state)
+
+    def _account_for(self, broken: Sequence[BrokenVideo]) -> None:
+        try:
+            for video in broken:
+                self.broken.record(video)
+        except VideoDecodeError:
+            self.close()  # the run is over
+            raise
 
     def _take_up(self) -> int:
         """Skip what was seen before a restart, once; returns the number of skipped batches."""

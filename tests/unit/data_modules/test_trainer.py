@@ -1,5 +1,6 @@
 """Under a trainer: resuming inside an epoch equals never stopping; broken videos are logged."""
 
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,6 +96,8 @@ def test_resuming_equals_an_uninterrupted_run(
         trainer.fit(resumed, _data(videos, num_workers), ckpt_path=checkpoint)
         assert resumed.seen == whole.seen[2 * step :], step
         assert torch.equal(resumed.weight, whole.weight)
+    # Workers that garbage collection has to stop would hold up the end of a run for seconds each.
+    assert multiprocessing.active_children() == []
 
 
 def test_prediction_sees_every_video_once(videos: Path, tmp_path: Path) -> None:
