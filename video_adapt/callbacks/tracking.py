@@ -1,5 +1,6 @@
 """Where a run writes: its folder, and Weights & Biases with or without an account."""
 
+import logging
 import netrc
 import os
 import socket
@@ -15,6 +16,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 if TYPE_CHECKING:
     from wandb import Run
+
+logger = logging.getLogger(__name__)
 
 _DEFAULT_SERVER = "https://api.wandb.ai"
 
@@ -49,9 +52,19 @@ class WandbTracker(WandbLogger):
     def experiment(self) -> "Run":
         """The W&B run, begun on first use, in the mode that this machine allows."""
         if self._experiment is None:
-            self._wandb_init.setdefault("mode", wandb_mode())
-            Path(self._wandb_init["dir"]).mkdir(parents=True, exist_ok=True)
+            self._begin()
         return super().experiment
+
+    def _begin(self) -> None:
+        """Choose the mode; offline, one line of ours says what W&B would say in ten."""
+        mode = wandb_mode()
+        folder = Path(self._wandb_init["dir"])
+        folder.mkdir(parents=True, exist_ok=True)
+        self._wandb_init["mode"] = mode
+        self._wandb_init.pop("anonymous", None)  # W&B warns of it even if it is None
+        if mode == "offline":
+            self._wandb_init["settings"] = {"silent": True}
+            logger.info("W&B offline: `wandb sync %s/wandb/offline-run-*` sends it", folder)
 
 
 def wandb_mode() -> Literal["online", "offline"] | None:
@@ -67,7 +80,7 @@ def run_directory(trainer: Trainer) -> Path:
 
     Every process must call it: the first one decides for all.
     """
-    tables = [logger.log_dir for logger in trainer.loggers if isinstance(logger, CSVLogger)]
+    tables = [table.log_dir for table in trainer.loggers if isinstance(table, CSVLogger)]
     chosen = tables[0] if tables else trainer.log_dir or trainer.default_root_dir
     return Path(trainer.strategy.broadcast(chosen))
 
@@ -75,23 +88,23 @@ def run_directory(trainer: Trainer) -> Path:
 @rank_zero_only
 def log_to_all(trainer: Trainer, values: Mapping[str, float]) -> None:
     """Give values that belong to the run rather than to a step to every logger."""
-    for logger in trainer.loggers:
-        logger.log_metrics(dict(values), step=trainer.global_step)
+    for tracker in trainer.loggers:
+        tracker.log_metrics(dict(values), step=trainer.global_step)
 
 
 @rank_zero_only
 def log_picture(trainer: Trainer, key: str, path: Path) -> None:
     """Show a picture that lies on disk in W&B."""
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_image(key, [str(path)], step=trainer.global_step)
+    for tracker in trainer.loggers:
+        if isinstance(tracker, WandbLogger):
+            tracker.log_image(key, [str(path)], step=trainer.global_step)
 
 
 @rank_zero_only
 def log_settings(trainer: Trainer, settings: dict[str, Any]) -> None:
     """Give the settings of the run to every logger."""
-    for logger in trainer.loggers:
-        logger.log_hyperparams(settings)
+    for tracker in trainer.loggers:
+        tracker.log_hyperparams(settings)
 
 
 def _has_key(server: str) -> bool:

@@ -1,1 +1,1 @@
-"""reports."""
+"""What is made from runs and about the code: reports, pictures, measurements, demonstrations."""

@@ -91,8 +91,9 @@ _TITLES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class"}
 
 def _draw_loss(axes: Axes, loss: Curve) -> None:
     smooth = _running_mean(loss.value, max(1, len(loss.value) // 25))
-    axes.plot(loss.step, loss.value, color="#BCD7E8" if len(loss.value) > 50 else BLUE, linewidth=1.2)
-    if len(loss.value) > 50:
+    noisy = len(loss.value) > 50
+    axes.plot(loss.step, loss.value, color="#BCD7E8" if noisy else BLUE, linewidth=1.2)
+    if noisy:
         axes.plot(loss.step, smooth, color=BLUE)
     axes.set_title("training loss")
     axes.set_xlabel("optimiser step")

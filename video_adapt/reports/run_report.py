@@ -54,7 +54,7 @@ def one_run(run: Run, out: Path) -> list[Part]:
     confusion, names = confusion_of(run.predictions)
     if names:
         picture = save_figure(plot_confusion(confusion, names), out / "confusion.png")
-        caption = f"Videos by label and prediction, {run.stage}; colour is the share of the row"
+        caption = f"Videos by label and prediction, {_stage(run)}; colour is the share of the row"
         parts += [Heading("What was taken for what"), Picture(picture, caption)]
     if rows := example_rows(run.predictions):
         picture = save_figure(plot_sheet(rows), out / "examples.png")
@@ -129,10 +129,14 @@ def _summary(run: Run) -> str:
     words = [f"{model} on {data}, {machine}."]
     if accuracy is not None:
         words.append(
-            f"Top-1 {accuracy:.1%} of {run.results['videos']} videos ({run.stage}); "
+            f"Top-1 {accuracy:.1%} of {run.results['videos']} videos ({_stage(run)}); "
             f"chance is {1 / classes:.1%} with {classes} classes."
         )
     return " ".join(words)
+
+
+def _stage(run: Run) -> str:
+    return "evaluation" if run.stage == "." else run.stage
 
 
 def _figures(run: Run) -> list[list[str]]:

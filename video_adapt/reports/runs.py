@@ -54,7 +54,8 @@ class Run(NamedTuple):
         folder: Where it lies.
         record: ``run.json``: settings, data, versions; empty if there is none.
         curves: Every figure of ``metrics.csv`` by its name.
-        stage: What ``results`` are about: ``test``, ``validate`` or ``val``; empty without any.
+        stage: Folder of the ``results``: ``test``, ``validate`` or ``val``, ``.`` for the run's
+            own; empty without any.
         results: ``metrics.json`` of the last evaluation.
         predictions: Its predictions.
     """
@@ -100,9 +101,9 @@ def read_run(folder: Path) -> Run:
     Raises:
         ConfigurationError: If nothing in the folder was written by a run.
     """
-    results = next((p for p in map(folder.joinpath, _RESULT_FOLDERS) if _has_results(p)), None)
-    table = folder / "metrics.csv"
-    if results is None and not table.is_file():
+    stage = next((name for name in _RESULT_FOLDERS if _has_results(folder / name)), "")
+    results, table = folder / stage, folder / "metrics.csv"
+    if not stage and not table.is_file():
         raise ConfigurationError(
             f"{folder}: no metrics.csv and no predictions here; name the folder of a run"
         )
@@ -111,9 +112,9 @@ def read_run(folder: Path) -> Run:
         folder,
         json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {},
         read_curves(table) if table.is_file() else {},
-        "" if results is None else results.name or "test",
-        {} if results is None else json.loads((results / "metrics.json").read_text("utf-8")),
-        [] if results is None else read_predictions(results / "predictions.csv"),
+        stage,
+        json.loads((results / "metrics.json").read_text("utf-8")) if stage else {},
+        read_predictions(results / "predictions.csv") if stage else [],
     )
 
 

@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 import torch
 
 from tests.unit.callbacks.toy import ToyData, ToyRecogniser, quick_trainer
-from video_adapt.callbacks import PeakMemory
+from video_adapt.callbacks import Cost, PeakMemory
 from video_adapt.callbacks.gpu_memory import peak_rss, reset_peak_rss
 
 MIB = 2**20
@@ -34,3 +35,20 @@ def test_stages_are_measured_apart(tmp_path):
     assert memory.peaks["memory/test_growth"] > 72
     assert memory.peaks["memory/val_growth"] < 72
     assert memory.peaks["memory/train_process"] > 50
+
+
+@pytest.mark.gpu
+def test_tensors_of_the_gpu_are_counted(tmp_path):
+    class GreedyOnGPU(ToyRecogniser):
+        def test_step(self, batch, batch_idx):
+            torch.ones(96 * MIB, dtype=torch.uint8, device=self.device)
+            return super().test_step(batch, batch_idx)
+
+    memory, cost = PeakMemory(), Cost()
+    trainer = quick_trainer(tmp_path, memory, cost, accelerator="gpu", devices=1)
+    data = ToyData([0, 1, 2, 0], [0, 1])
+    trainer.fit(ToyRecogniser(), data)
+    assert trainer.callback_metrics["cost/step_ms"] > 0
+    assert memory.peaks["memory/train_allocated"] < 96
+    trainer.test(GreedyOnGPU(), data, verbose=False)
+    assert 96 <= memory.peaks["memory/test_allocated"] <= memory.peaks["memory/test_reserved"]

@@ -121,6 +121,13 @@ def test_a_folder_without_a_run(tmp_path):
         report([tmp_path])
 
 
+def test_a_run_that_only_tested(tmp_path):
+    folder = make_run(tmp_path / "mine") / "test"
+    text = (report([folder]).parent / "report.md").read_text()
+    assert "Top-1 80.0% of 5 videos (evaluation)" in text
+    assert "| trained parameters | – |" in text
+
+
 def test_a_run_that_only_trained(tmp_path):
     folder = make_run(tmp_path / "mine")
     for path in (folder / "test").iterdir():
