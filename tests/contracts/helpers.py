@@ -6,6 +6,7 @@ from torch import nn
 
 from video_adapt.backbones import CLIP
 from video_adapt.batches import ClipBatch
+from video_adapt.callbacks.cost import count_multiply_adds
 from video_adapt.errors import WeightsError
 from video_adapt.tasks import OptimizerSpec, frozen_names
 
@@ -149,6 +150,12 @@ class RecogniserContract:
         checkpoint = save(build(tiny_clip()))
         with pytest.raises(WeightsError, match="was trained on backbone 'tiny'"):
             load(build(tiny_clip(seed=1)), checkpoint)
+
+    @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+    def test_its_operations_can_be_counted_without_gradients(self, build, mode):
+        method = build(tiny_clip())
+        with mode():
+            assert count_multiply_adds(method, video(1)) > 0
 
     def test_mixed_precision_trains(self, build):
         method = build(tiny_clip()).train()

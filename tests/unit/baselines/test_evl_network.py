@@ -68,6 +68,16 @@ def test_cross_attention_equals_its_definition():
     torch.testing.assert_close(module(queries, keys), expected)
 
 
+def test_recomputing_in_training_changes_neither_values_nor_gradients():
+    module = randomise(TemporalCrossAttention(WIDTH, GRID))
+    queries, keys = features().queries_keys[4]
+    found = []
+    for training in (True, False):
+        output = module.train(training)(queries, keys)
+        found.append((output, *torch.autograd.grad(output.square().sum(), module.parameters())))
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
 def test_a_single_frame_has_no_neighbour():
     module = randomise(TemporalCrossAttention(WIDTH, GRID))
     queries, keys = features(frames=1).queries_keys[4]

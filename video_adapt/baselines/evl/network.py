@@ -210,7 +210,8 @@ class EVLNetwork(nn.Module):
                 f"clips have {frames} frames, the decoder was built for {self.num_frames}; "
                 "set num_frames to the sampler's"
             )
-        query = self.query.expand(clips, -1, -1)  # [B, Q, D]
+        # A copy: torch's counter of operations cannot hook a view of a parameter in inference mode.
+        query = self.query.repeat(clips, 1, 1)  # [B, Q, D]
         for layer, block in zip(self.layers, sorted(features.blocks), strict=True):
             query = layer(query, features.blocks[block], features.queries_keys.get(block))
         return query.mean(dim=1)
