@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import starmap
 from multiprocessing import get_context
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         ConfigurationError: If an argument is impossible, the folders are in each other's way, or
-            the disk is too small.
+            the disk is too small, or a name is taken by another file.
         OSError: If the disk fills up after all.
     """
     encoding = _encoding(args)
@@ -98,10 +99,11 @@ def plan(source: Path, target: Path) -> list[Job]:
         raise ConfigurationError(f"{source}: is not a folder; name the folder of the videos")
     if target.exists() and not target.is_dir():
         raise ConfigurationError(f"{target}: is not a folder; name another one")
-    if target.resolve().is_relative_to(source.resolve()):
+    inner, outer = source.resolve(), target.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise ConfigurationError(
-            f"{target}: lies in {source}, where copies would mix with originals; name a folder "
-            "outside"
+            f"{target}: one folder lies in the other, so copies would mix with originals; name a "
+            f"folder beside {source}"
         )
     found = (path for path in sorted(source.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES)
     videos = [path for path in found if path.is_file() and not path.name.startswith(".")]
@@ -169,8 +171,14 @@ def _outcomes(jobs: Sequence[Job], encoding: "Encoding", workers: int) -> Iterat
         yield from starmap(work, jobs)
         return
     # Spawned, not forked: this process may run threads (torch, a progress bar).
-    with ProcessPoolExecutor(workers, get_context("spawn"), logging.disable) as pool:
-        yield from pool.map(work, *zip(*jobs, strict=True))
+    try:
+        with ProcessPoolExecutor(workers, get_context("spawn"), logging.disable) as pool:
+            yield from pool.map(work, *zip(*jobs, strict=True))
+    except BrokenProcessPool as error:
+        raise ConfigurationError(
+            "a process was killed, perhaps for lack of memory; run again with fewer --workers, "
+            "finished copies are kept"
+        ) from error
 
 
 def prepare(source: Path, target: Path, encoding: "Encoding") -> Outcome:

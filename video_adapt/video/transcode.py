@@ -13,10 +13,12 @@ import av
 import numpy as np
 from torch import Tensor
 
-from video_adapt.errors import VideoDecodeError
+from video_adapt.errors import ConfigurationError, VideoDecodeError
 
 from .decode import VideoReader
 from .packet_index import PacketIndex, open_video, read_index
+
+_MAKER = "video-adapt prepare"
 
 
 class Encoding(NamedTuple):
@@ -49,11 +51,16 @@ def transcode(source: Path, target: Path, encoding: Encoding) -> bool:
 
     Raises:
         VideoDecodeError: If the source is damaged, or the target does not read back.
+        ConfigurationError: If the target is a file that was not written by this function.
         OSError: If the target cannot be written.
     """
     index = read_index(source)
     if is_current(source, target, encoding):
         return False
+    if target.exists() and not _read_note(target).startswith(_MAKER):
+        raise ConfigurationError(
+            f"{target}: exists and is no copy made by prepare; name another folder"
+        )
     partial = target.with_name(f".{target.name}.partial")
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
@@ -80,17 +87,23 @@ def is_current(source: Path, target: Path, encoding: Encoding) -> bool:
     if not target.is_file():
         return False
     try:
-        with open_video(target) as (container, _):
-            note = container.metadata.get("comment")
         _check_times(target, index)
     except VideoDecodeError:
         return False
-    return note == _note(source, encoding)
+    return _read_note(target) == _note(source, encoding)
 
 
 def _note(source: Path, encoding: Encoding) -> str:
     """What a target says of its origin."""
-    return f"{source.name} of {source.stat().st_size} bytes, {encoding}"
+    return f"{_MAKER}: {source.name} of {source.stat().st_size} bytes, {encoding}"
+
+
+def _read_note(path: Path) -> str:
+    try:
+        with open_video(path) as (container, _):
+            return container.metadata.get("comment", "")
+    except VideoDecodeError:
+        return ""
 
 
 def _write(source: Path, target: Path, index: PacketIndex, encoding: Encoding) -> None:
@@ -98,7 +111,7 @@ def _write(source: Path, target: Path, index: PacketIndex, encoding: Encoding) -
     ticks = (index.pts - index.pts[0]).tolist()
     with (
         VideoReader(source, short_side=encoding.short_side) as reader,
-        av.open(str(target), "w", format="mp4") as container,
+        av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as container,
     ):
         container.metadata["comment"] = _note(source, encoding)
         stream = container.add_stream("libx264", rate=fps, options=_options(encoding))
