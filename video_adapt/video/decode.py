@@ -81,6 +81,8 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         self.timestamps_s = self._index.times_s
         self._stack = ExitStack()
         self._container, self._stream = self._stack.enter_context(open_video(self.path))
+        context = self._stream.codec_context
+        self._stored_size = (context.width, context.height)  # decoding may change the context's
 
     def __exit__(
         self,
@@ -94,9 +96,8 @@ class VideoReader(AbstractContextManager["VideoReader"]):
     @property
     def info(self) -> VideoInfo:
         """What header and packets say."""
-        context, index = self._stream.codec_context, self._index
-        sides = (context.width, context.height)
-        width, height = sides[::-1] if index.rotation % 180 else sides
+        index, size = self._index, self._stored_size
+        width, height = size[::-1] if index.rotation % 180 else size
         return VideoInfo(
             path=str(self.path),
             num_frames=len(index.pts),
@@ -105,7 +106,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
             width=width,
             height=height,
             rotation=index.rotation,
-            codec=context.name,
+            codec=self._stream.codec_context.name,
         )
 
     def frames_at(self, indices: ArrayLike) -> Tensor:
@@ -251,8 +252,11 @@ class VideoReader(AbstractContextManager["VideoReader"]):
                 return
 
     def _image(self, frame: VideoFrame) -> Image:
-        """Convert and scale in one pass, then turn upright; ``[H, W, 3]``."""
-        width, height = frame.width, frame.height
+        """Convert and scale in one pass, then turn upright; ``[H, W, 3]``.
+
+        Recordings of broadcasts change their size on the way; all frames get that of the header.
+        """
+        width, height = self._stored_size
         if self._short_side is not None and self._short_side < min(width, height):
             scale = self._short_side / min(width, height)
             width, height = round(width * scale), round(height * scale)
