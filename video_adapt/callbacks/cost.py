@@ -150,12 +150,12 @@ def count_multiply_adds(network: nn.Module, video: Tensor) -> int:
     # Fused attention hides from the counter: on the CPU it counts as nothing, and a fused encoder
     # layer in eval mode bypasses it altogether.
     guards = _evaluating(network), _no_fast_path(), sdpa_kernel(SDPBackend.MATH)
-    # The counter's module hooks cannot take a parameter as an argument where gradients are off.
-    with contextlib.ExitStack() as stack, torch.enable_grad():
+    # The counter's module hooks fail on a parameter as an argument where gradients are off.
+    with contextlib.ExitStack() as stack, torch.inference_mode(False), torch.enable_grad():
         for guard in guards:
             stack.enter_context(guard)
         stack.enter_context(counter)
-        network(video)
+        network(video.clone())  # a copy may be part of a graph, a tensor of inference may not
     return int(counter.get_total_flops()) // 2
 
 
@@ -169,6 +169,20 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextlib.contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    # The counter hooks every module's arguments that require gradients; a parameter handed to a
+    # module does so even where gradients are off, and there it cannot be hooked.
+    trainable = [p for p in network.parameters() if p.requires_grad]
+    for parameter in trainable:
+        parameter.requires_grad = False
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad = True
 
 
 @contextlib.contextmanager
