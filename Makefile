@@ -18,7 +18,7 @@ install: $(VENV)/.installed ## create the environment and install the package in
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python \
+	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python \
 		$(if $(TORCH_BACKEND),--torch-backend=$(TORCH_BACKEND)) -c constraints.txt -e ".[dev]"
 	@touch $@
 

@@ -79,8 +79,9 @@ def _help() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _user_message(error: Exception) -> str | None:
+def _user_message(error: BaseException) -> str | None:
     """One line for an error that the user can mend; None for one that we must."""
+    error = _cause(error)
     text = str(error).strip()
     if isinstance(error, VideoAdaptError):
         # A loader worker sends its whole traceback along; the message proper comes last.
@@ -99,6 +100,14 @@ def _user_message(error: Exception) -> str | None:
             "trainer.accumulate_grad_batches by the same factor"
         )
     return None
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The user's error behind one that a library made of it, or the error itself."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, VideoAdaptError):
+        behind = behind.__cause__ or behind.__context__
+    return behind or error
 
 
 def _fail(message: str, code: int = 1) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jsonargparse._deprecated import JsonargparseDeprecationWarning
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -137,15 +138,13 @@ class VideoAdaptCLI(LightningCLI):
                 f"{self._run_dir}: {free / 1e6:.0f} MB free on this disk, checkpoints need about "
                 f"{2 * needed / 1e6:.0f} MB; free some or choose another --run_dir"
             )
-        checkpoint = ModelCheckpoint(
-            self._run_dir / "checkpoints",
-            filename="best",
-            monitor="val/top1",
-            mode="max",
-            save_last=True,
-            enable_version_counter=False,
+        folder = self._run_dir / "checkpoints"
+        best = ModelCheckpoint(
+            folder, filename="best", monitor="val/top1", mode="max", enable_version_counter=False
         )
-        return [checkpoint]
+        # Lightning writes its own last.ckpt only when the best one changes.
+        last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
+        return [best, last]
 
     def _check_trained(self) -> None:
         if self._command == "fit" or self._resuming:
@@ -169,8 +168,9 @@ def run_trainer(args: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for name in ("lightning.pytorch.utilities.rank_zero", "httpx"):
         logging.getLogger(name).addFilter(lambda record: "litlogger" not in record.getMessage())
-    # Lightning 2.6 asks torch for this in a way that torch 2.14 deprecates.
+    # Lightning 2.6 calls torch 2.14 and jsonargparse 4.53 in ways that these deprecate.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
+    warnings.filterwarnings("ignore", category=JsonargparseDeprecationWarning)
     # What W&B would print, the run's record holds; an offline run is sent with `wandb sync`.
     os.environ.setdefault("WANDB_SILENT", "true")
     # Lightning starts further processes with the arguments of this one, so they belong here.

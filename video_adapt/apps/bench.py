@@ -69,7 +69,8 @@ def _write(folder: Path, name: str, table: str) -> None:
 
 
 def _draw(path: Path, rows: Sequence["StepRow"]) -> None:
-    from video_adapt.reports.plots import bars, save_figure
+    from video_adapt.metrics import save_figure
+    from video_adapt.reports.plots import bars
 
     names = [row.name for row in rows]
     panels = {
