@@ -1,6 +1,6 @@
 """Frames of a video file by number or time, exactly, decoding no more than is needed."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from video_adapt.errors import VideoDecodeError
 
+from .frame_stream import decode_frames
 from .packet_index import open_video, read_index
 
 Image = NDArray[np.uint8]
@@ -81,8 +82,6 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         self.timestamps_s = self._index.times_s
         self._stack = ExitStack()
         self._container, self._stream = self._stack.enter_context(open_video(self.path))
-        context = self._stream.codec_context
-        self._stored_size = (context.width, context.height)  # decoding may change the context's
 
     def __exit__(
         self,
@@ -96,8 +95,10 @@ class VideoReader(AbstractContextManager["VideoReader"]):
     @property
     def info(self) -> VideoInfo:
         """What header and packets say."""
-        index, size = self._index, self._stored_size
-        width, height = size[::-1] if index.rotation % 180 else size
+        index = self._index
+        width, height = index.width, index.height
+        if index.rotation % 180:
+            width, height = height, width
         return VideoInfo(
             path=str(self.path),
             num_frames=len(index.pts),
@@ -106,7 +107,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
             width=width,
             height=height,
             rotation=index.rotation,
-            codec=self._stream.codec_context.name,
+            codec=self._stream.codec_context.codec.canonical_name,
         )
 
     def frames_at(self, indices: ArrayLike) -> Tensor:
@@ -155,25 +156,27 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         Raises:
             VideoDecodeError: If a frame is damaged or missing.
         """
-        self._reopen()
-        count = 0
-        for frame, damaged in self._decode():
-            if damaged:
-                raise self._damaged(count)
-            yield torch.from_numpy(self._image(frame)).permute(2, 0, 1)
-            count += 1
-        if count < len(self._index.pts):
-            raise self._damaged(count)
+        index, count = self._index, 0
+        with open_video(self.path) as source:  # its own, for frames may be asked for meanwhile
+            for frame, intact in decode_frames(*source, by_time=index.by_time):
+                if index.by_time and (frame.pts is None or frame.pts < index.pts[0]):
+                    continue
+                if not intact or (index.by_time and frame.pts != index.pts[count]):
+                    break
+                yield torch.from_numpy(self._image(frame)).permute(2, 0, 1)
+                count += 1
+                if count == len(index.pts):
+                    return
+        raise self._damaged(count)
 
     def _read(self, numbers: NDArray[np.int64]) -> list[Image]:
         """Pictures of rising frame numbers, one run of each key frame after the other."""
         index = self._index
         wanted = index.pts[numbers]
         found: dict[int, Image] = {}
-        if index.by_time:
-            keys = np.searchsorted(index.key_pts, wanted, side="right") - 1
-            for key in np.unique(keys):
-                self._read_behind(int(key), {int(pts) for pts in wanted[keys == key]}, found)
+        keys = np.searchsorted(index.key_pts, wanted, side="right") - 1
+        for key in np.unique(keys[keys >= 0]):
+            self._read_behind(int(key), {int(pts) for pts in wanted[keys == key]}, found)
         missing = [n for n, pts in zip(numbers, wanted, strict=True) if int(pts) not in found]
         if missing:
             self._read_from_start({int(index.pts[n]) for n in missing}, found)
@@ -183,92 +186,55 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         return [found[int(pts)] for pts in wanted]
 
     def _read_behind(self, key: int, wanted: set[int], found: dict[int, Image]) -> None:
-        """Decode from a key frame; from earlier ones where a container lands behind the target."""
-        for step in range(_STEPS_BACK):
-            start = int(self._index.key_pts[max(key - step, 0)])
+        """Decode from a key frame, or from earlier ones where something is missing then."""
+        for step in range(min(_STEPS_BACK, key + 1)):
+            start, target = self._index.key_pts[key - step], self._index.key_seek[key - step]
             try:
-                self._container.seek(start, stream=self._stream, backward=True)
+                self._container.seek(int(target), stream=self._stream, backward=True)
             except av.FFmpegError:
                 return  # this container cannot seek; the caller reads it from the start
-            # Leaving out pictures on which no other depends is safe once the index is right.
-            for frame, damaged in self._decode(wanted, spare=step == 0):
-                if frame.pts in wanted and not damaged:
+            frames = decode_frames(
+                *(self._container, self._stream), start=int(start), wanted=wanted, spare=step == 0
+            )
+            for frame, intact in frames:
+                if frame.pts in wanted and intact:
                     found[frame.pts] = self._image(frame)
             if wanted <= found.keys():
                 return
 
     def _read_from_start(self, wanted: set[int], found: dict[int, Image]) -> None:
         """Decode everything up to the last wanted frame, in order."""
-        self._reopen()
-        last = max(wanted)
-        for count, (frame, damaged) in enumerate(self._decode()):
-            number = frame.pts if self._index.by_time else count
-            if number in wanted and not damaged:
+        self._stack.close()
+        self._container, self._stream = self._stack.enter_context(open_video(self.path))
+        last, by_time = max(wanted), self._index.by_time
+        frames = decode_frames(self._container, self._stream, by_time=by_time)
+        for count, (frame, intact) in enumerate(frames):
+            number = frame.pts if by_time else count
+            if number in wanted and intact:
                 found[number] = self._image(frame)
             if number is not None and number >= last:
-                return
-
-    def _decode(
-        self, wanted: Collection[int] = (), *, spare: bool = False
-    ) -> Iterator[tuple[VideoFrame, bool]]:
-        """Decode from where the container stands.
-
-        Args:
-            wanted: Presentation times; decoding ends when all their packets were given. Empty: it
-                ends with the file.
-            spare: Whether pictures on which no other depends are left out unless wanted.
-
-        Yields:
-            Frames in presentation order, each with whether it or one it depends on is damaged.
-        """
-        context = self._stream.codec_context
-        context.skip_frame = "DEFAULT"
-        waiting = set(wanted)
-        given: set[int | None] = set()
-        trusted: set[int | None] | None = None  # None: no damage since the last key frame
-        for packet in self._container.demux(self._stream):
-            if spare and packet.pts is not None:
-                context.skip_frame = "DEFAULT" if packet.pts in waiting else "NONREF"
-            waiting.discard(packet.pts)
-            last = bool(wanted) and not waiting
-            try:
-                frames = [] if packet.is_corrupt else packet.decode()
-                if last:  # drain the decoder, so that nothing behind the last target is decoded
-                    frames += context.decode(None)
-                intact = not packet.is_corrupt
-            except av.FFmpegError:
-                frames, intact = [], False
-            for frame in frames:
-                if frame.key_frame and trusted is not None and frame.pts not in trusted:
-                    trusted = None
-                if frame.is_corrupt:
-                    trusted = set()
-                yield frame, trusted is not None and frame.pts not in trusted
-            if not intact and trusted is None:
-                # What was given before the gap and comes out behind it is still good.
-                trusted = set(given)
-            given.add(packet.pts)
-            if last:
                 return
 
     def _image(self, frame: VideoFrame) -> Image:
         """Convert and scale in one pass, then turn upright; ``[H, W, 3]``.
 
-        Recordings of broadcasts change their size on the way; all frames get that of the header.
+        Recordings of broadcasts change their size on the way; all frames get that of the first.
         """
-        width, height = self._stored_size
-        if self._short_side is not None and self._short_side < min(width, height):
-            scale = self._short_side / min(width, height)
+        width, height = self._index.width, self._index.height
+        short_side = min(width, height)
+        if self._short_side is not None and self._short_side < short_side:
+            scale = self._short_side / short_side
             width, height = round(width * scale), round(height * scale)
+        # Bicubic only where pixels are resampled: it also changes the colours of 10 bit video.
+        scaled = (width, height) != (frame.width, frame.height)
         image: Image = frame.to_ndarray(  # type: ignore[assignment]  # rgb24 is always uint8
-            format="rgb24", width=width, height=height, interpolation="BICUBIC"
+            format="rgb24",
+            width=width,
+            height=height,
+            interpolation="BICUBIC" if scaled else None,
         )
         turns = self._index.rotation // 90
         return np.ascontiguousarray(np.rot90(image, k=turns)) if turns else image
-
-    def _reopen(self) -> None:
-        self._stack.close()
-        self._container, self._stream = self._stack.enter_context(open_video(self.path))
 
     def _damaged(self, number: int) -> VideoDecodeError:
         time_s = self.timestamps_s[number] if number < len(self.timestamps_s) else float("nan")

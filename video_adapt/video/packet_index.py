@@ -1,4 +1,4 @@
-"""The table of contents of a video file, read off its packets without decoding a frame."""
+"""The table of contents of a video file, read off its packets without decoding its frames."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
+from av import Packet, VideoFrame
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -21,6 +23,9 @@ logger = logging.getLogger(__name__)
 # libav would write its own warnings to stderr, a flood with several loader workers.
 av.logging.set_level(None)
 
+_SEEK_BY_DTS = ("mpegts", "mpeg")
+"""Containers that look for decoding times; sent to a presentation time they land behind it."""
+
 
 class PacketIndex(NamedTuple):
     """Where the frames of a file are.
@@ -28,22 +33,28 @@ class PacketIndex(NamedTuple):
     Attributes:
         pts: Presentation time of every frame in units of ``time_base``, rising, int64 ``[N]``.
             Where ``by_time`` is false: numbers 0 to N - 1.
-        key_pts: Those of packets at which decoding can begin, rising; the first may precede what
-            is shown. Empty where ``by_time`` is false.
+        key_pts: Those of frames at which decoding can begin, rising, ``[K]``. Empty where
+            ``by_time`` is false.
+        key_seek: Where to send the container for each of these, ``[K]``.
         by_time: Whether frames are found by presentation time. Some files (AVI with packed B
             frames, missing or repeated times) only allow counting in decoding order.
         time_base: Seconds per unit.
         fps: Mean frames per second.
         promised: Number of frames that the header states; 0 where it states none.
+        width: Width of the first picture as stored, before it is turned.
+        height: Its height.
         rotation: Degrees, counter-clockwise, by which a stored picture is turned for display.
     """
 
     pts: NDArray[np.int64]
     key_pts: NDArray[np.int64]
+    key_seek: NDArray[np.int64]
     by_time: bool
     time_base: Fraction
     fps: float
     promised: int
+    width: int
+    height: int
     rotation: int
 
     @property
@@ -59,7 +70,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a file and its main picture stream, decoding in one thread, and close it again.
 
     Raises:
-        VideoDecodeError: If the file is missing, no video, or has no picture.
+        VideoDecodeError: If the file is missing, no video, or has no moving picture.
     """
     try:
         container = av.open(str(path))
@@ -67,11 +78,28 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise _unreadable(path, error) from error
     with container:
         stream: Any = container.streams.best("video")
-        if stream is None:
-            raise VideoDecodeError(f"{path}: has no picture, only sound or data; remove it")
+        if stream is None or stream.disposition & Disposition.attached_pic:
+            raise VideoDecodeError(f"{path}: has no moving picture, only sound or data; remove it")
         # Loaders run many processes; a second thread in each costs more than it saves.
         stream.codec_context.thread_count = 1
+        try:
+            # The AV1 decoder never lets go of the `skip_frame` it is opened with: open it plainly.
+            stream.codec_context.open(strict=False)
+        except av.FFmpegError as error:
+            raise _unreadable(path, error) from error
         yield container, stream
+
+
+def read_packets(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
+    """Packets in decoding order, an empty one at the end.
+
+    Where reading fails, as in a file that was cut off, what came before is good.
+    """
+    packets = container.demux(stream)
+    try:
+        yield from packets
+    except av.FFmpegError as error:
+        logger.debug("%s: reading ends early (%s)", container.name, error.strerror)
 
 
 def read_index(path: Path) -> PacketIndex:
@@ -87,10 +115,11 @@ def read_index(path: Path) -> PacketIndex:
     return _read_index(path, status.st_size, status.st_mtime_ns)
 
 
-class _Packet(NamedTuple):
+class _Entry(NamedTuple):
     """A packet that can be decoded; of one that is not shown, only others may depend."""
 
     pts: int | None
+    dts: int | None
     is_key: bool
     is_shown: bool
 
@@ -98,63 +127,80 @@ class _Packet(NamedTuple):
 @lru_cache(maxsize=4096)
 def _read_index(path: Path, size: int, mtime_ns: int) -> PacketIndex:
     with open_video(path) as (container, stream):
-        packets, rotation = _scan(path, container, stream)
-        by_time = container.format.name != "avi" and _has_clear_times(packets)
-        rate = stream.average_rate or stream.guessed_rate or 25
+        entries, first = _scan(container, stream)
+        by_time = container.format.name != "avi" and _has_clear_times(entries)
+        seek_by_dts = container.format.name in _SEEK_BY_DTS
+        rate = float(stream.average_rate or stream.guessed_rate or 25)
         promised, time_base = stream.frames, stream.time_base or Fraction(1)
-    shown = [packet for packet in packets if packet.is_shown]
+        picture: Any = first or stream.codec_context
+        width, height = picture.width, picture.height
+    shown = [entry for entry in entries if entry.is_shown]
+    if by_time and first is not None:
+        shown = _without_orphans(shown, first)
     if not shown:
         raise VideoDecodeError(f"{path}: holds no frame that can be decoded; remove or replace it")
-    numbers = [packet.pts for packet in shown] if by_time else range(len(shown))
-    pts = np.sort(np.array(numbers, dtype=np.int64))
-    keys = [packet.pts for packet in packets if packet.is_key] if by_time else []
-    seconds = float((pts[-1] - pts[0]) * time_base) if by_time else 0.0
-    fps = (len(pts) - 1) / seconds if seconds > 0 else float(rate)
     # Frames that the container itself cuts off, as after a cut without encoding, are not missing.
-    promised -= len(packets) - len(shown)
-    if promised > len(pts):
+    promised = max(promised - len(entries) + len(shown), 0)
+    if promised > len(shown):
         logger.warning(
-            "%s: cut short: its header promises %d frames, %d can be read", path, promised, len(pts)
+            "%s: cut short: its header promises %d frames, %d can be read",
+            *(path, promised, len(shown)),
         )
-    key_pts = np.sort(np.array(keys, dtype=np.int64))
-    return PacketIndex(pts, key_pts, by_time, time_base, fps, max(promised, 0), rotation)
+    pts = np.sort([entry.pts for entry in shown]) if by_time else np.arange(len(shown))
+    keys = sorted(entry for entry in shown if entry.is_key) if by_time else []
+    seconds = float((pts[-1] - pts[0]) * time_base) if by_time else 0.0
+    return PacketIndex(
+        pts=pts,
+        key_pts=np.array([key.pts for key in keys], dtype=np.int64),
+        key_seek=np.array([key.dts if seek_by_dts else key.pts for key in keys], dtype=np.int64),
+        by_time=by_time,
+        time_base=time_base,
+        fps=(len(pts) - 1) / seconds if seconds > 0 else rate,
+        promised=promised,
+        width=width,
+        height=height,
+        rotation=first.rotation % 360 if first is not None else 0,
+    )
 
 
-def _scan(path: Path, container: InputContainer, stream: VideoStream) -> tuple[list[_Packet], int]:
-    """Every packet that can be decoded, in decoding order, and the rotation of the first frame.
+def _scan(container: InputContainer, stream: VideoStream) -> tuple[list[_Entry], VideoFrame | None]:
+    """Every packet that can be decoded, in decoding order, and the first intact frame.
 
-    What precedes the first key frame cannot be decoded. Only a decoded frame shows the rotation,
-    so packets are decoded until there is one.
+    What precedes the first key frame cannot be decoded. Only a decoded frame shows rotation and
+    true size, so packets are decoded until there is one.
     """
-    packets: list[_Packet] = []
-    rotation: int | None = None
-    try:
-        for packet in container.demux(stream):
-            if not packet.size or packet.is_corrupt or not (packets or packet.is_keyframe):
-                continue
-            packets.append(_Packet(packet.pts, packet.is_keyframe, not packet.is_discard))
-            if rotation is None:
-                rotation = _rotation(packet.decode)
-    except av.FFmpegError as error:
-        # A file cut in the middle ends like this; what came before is good.
-        logger.warning("%s: reading stops early (%s)", path, error.strerror)
-    if rotation is None:
-        rotation = _rotation(stream.codec_context.decode)
-    return packets, rotation or 0
+    entries: list[_Entry] = []
+    first = None
+    for packet in read_packets(container, stream):
+        if packet.is_corrupt or not (entries or packet.is_keyframe):
+            continue
+        if packet.size:
+            shown = not packet.is_discard
+            entries.append(_Entry(packet.pts, packet.dts, packet.is_keyframe, shown))
+        if first is None:
+            first = _first_intact(packet.decode)
+    return entries, first
 
 
-def _rotation(decode: Callable[[], list[Any]]) -> int | None:
-    """Rotation of the next frame in [0, 360), None where none comes out yet."""
+def _first_intact(decode: Callable[[], list[Any]]) -> VideoFrame | None:
     try:
-        frames = decode()
+        return next((frame for frame in decode() if not frame.is_corrupt), None)
     except av.FFmpegError:
         return None  # reading this frame will name the damage
-    return frames[0].rotation % 360 if frames else None
 
 
-def _has_clear_times(packets: list[_Packet]) -> bool:
-    times = [packet.pts for packet in packets]
+def _has_clear_times(entries: list[_Entry]) -> bool:
+    times = [entry.pts for entry in entries]
     return None not in times and len(set(times)) == len(times)
+
+
+def _without_orphans(entries: list[Any], first: Any) -> list[Any]:
+    """Drop frames shown before the first key frame whose parents are in front of the file.
+
+    A recording that was cut at an open group of pictures begins with them.
+    """
+    start = min(first.pts, entries[0].pts)
+    return [entry for entry in entries if entry.pts >= start]
 
 
 def _unreadable(path: Path, error: Exception) -> VideoDecodeError:
