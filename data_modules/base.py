@@ -86,6 +86,8 @@ class ClipDataModule(LightningDataModule, ABC):
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self._manifests: dict[Split, Manifest | None] = {}
         self._broken: dict[Split, BrokenLog] = {}
+        self._train_loader: ClipLoader | None = None
+        self._place: dict[str, int] | None = None
         self._logged_broken = 0
 
     @abstractmethod
@@ -136,7 +138,11 @@ class ClipDataModule(LightningDataModule, ABC):
                 f"{len(manifest)} training clips on {world} process(es) do not fill one batch of "
                 f"{self.loader.batch_size} each; lower data.loader.batch_size"
             )
-        return self._loader("train", manifest, sampler, None)
+        self._train_loader = self._loader("train", manifest, sampler, None)
+        if self._place is not None:
+            self._train_loader.go_on_from(self._place)
+            self._place = None
+        return self._train_loader
 
     def val_dataloader(self) -> ClipLoader | Sequence[ClipLoader]:
         """One view of every validation video; no loader where there is no validation list."""
@@ -150,6 +156,18 @@ class ClipDataModule(LightningDataModule, ABC):
     def predict_dataloader(self) -> ClipLoader:
         """The videos of the test list."""
         return self.test_dataloader()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the training data, for a checkpoint.
+
+        Lightning would keep a loader's own state too, but silently drops it on resuming where the
+        optimiser's schedule has asked for the number of steps before.
+        """
+        return {} if self._train_loader is None else {"place": self._train_loader.place()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on in the middle of the epoch in which the checkpoint was written."""
+        self._place = state_dict["place"]
 
     def on_after_batch_transfer(self, batch: DecodedClips, dataloader_idx: int) -> ClipBatch:
         """Turn decoded clips on the device into what the model receives."""

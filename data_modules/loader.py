@@ -105,7 +105,7 @@ class ClipLoader:
     """Iterates over :class:`DecodedClips` and can go on in the middle of an epoch.
 
     Not a ``DataLoader`` but the owner of one, so that a trainer replaces neither its sampler nor
-    its batches. Its state is saved and restored by Lightning together with the loops.
+    its batches. The data module saves and restores its place.
 
     Args:
         dataset: Decodes clips.
@@ -181,13 +181,13 @@ class ClipLoader:
             if packed.shapes:  # an evaluation batch of broken videos only is left out
                 yield packed.unpack()
 
-    def state_dict(self) -> dict[str, int]:
+    def place(self) -> dict[str, int]:
         """Epoch and number of batches handed out in it."""
         return {"epoch": getattr(self._sampler, "epoch", 0), "batches": self._batches}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on behind the batches of ``state`` when its epoch is iterated next."""
-        self._resume = dict(state)
+    def go_on_from(self, place: dict[str, int]) -> None:
+        """Skip what was handed out up to ``place`` when its epoch is iterated next."""
+        self._resume = dict(place)
 
     def _account_for(self, broken: Sequence[BrokenVideo]) -> None:
         try:
@@ -199,10 +199,10 @@ class ClipLoader:
 
     def _take_up(self) -> int:
         """Skip what was seen before a restart, once; returns the number of skipped batches."""
-        state, self._resume = self._resume, {}
+        place, self._resume = self._resume, {}
         if not isinstance(self._sampler, TrainSampler):
             return 0
-        batches = state["batches"] if state.get("epoch") == self._sampler.epoch else 0
+        batches = place["batches"] if place.get("epoch") == self._sampler.epoch else 0
         self._sampler.start = batches * self.batch_size
         return batches
 

@@ -43,8 +43,15 @@ class Cost(Callback):
             host.profiler = _FetchClock(host.profiler)
         self._fetch = host.profiler
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set all clocks to zero: a run resumed inside an epoch starts none."""
+        self._start_clocks()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set all clocks to zero."""
+        self._start_clocks()
+
+    def _start_clocks(self) -> None:
         self._fetch.waited_s = self._validation_s = 0.0
         self._steps = _StepClock()
         self._epoch_began_s = time.perf_counter()

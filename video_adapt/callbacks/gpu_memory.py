@@ -34,6 +34,10 @@ class PeakMemory(Callback):
         self.peaks: dict[str, float] = {}
         self._rss_before = 0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to measure training: a run resumed inside an epoch starts none."""
+        self._begin(pl_module.device)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to measure training."""
         self._begin(pl_module.device)

@@ -115,13 +115,13 @@ def test_resuming_continues_the_epoch(train: Manifest, num_workers: int) -> None
     stopped.batch_sampler.sampler.set_epoch(2)
     batches = iter(stopped)
     seen = [next(batches)]
-    state = stopped.state_dict()
+    state = stopped.place()
 
     resumed = _loader(train, num_workers=num_workers)
-    resumed.load_state_dict(state)
+    resumed.go_on_from(state)
     assert len(resumed) == 3
     _assert_equal([*seen, *_epoch(resumed, 2)], expected[0])
-    assert resumed.state_dict() == {"epoch": 2, "batches": 3}
+    assert resumed.place() == {"epoch": 2, "batches": 3}
     _assert_equal(_epoch(resumed, 3), expected[1])
 
 
@@ -129,7 +129,7 @@ def test_state_of_a_finished_epoch_skips_nothing_in_the_next(train: Manifest) ->
     loader = _loader(train)
     _epoch(loader, 0)
     resumed = _loader(train)
-    resumed.load_state_dict(loader.state_dict())
+    resumed.go_on_from(loader.place())
     _assert_equal(_epoch(resumed, 1), _epoch(loader, 1))
 
 
