@@ -244,7 +244,7 @@ def place_of(pose: NDArray[np.float64]) -> str:
 
 
 def heading_of(pose: NDArray[np.float64]) -> str:
-    """Where the dot of the shape points, the nearest of :data:`HEADINGS`."""
+    """Where the bright end of the shape points, the nearest of :data:`HEADINGS`."""
     return HEADINGS[round(float(pose[2]) * 4) % 4]
 
 

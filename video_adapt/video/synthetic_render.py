@@ -11,8 +11,7 @@ from .synthetic import COLOURS, Actor, Scene
 
 Array = NDArray[np.floating]
 
-RADIUS = (0.09, 0.30)  # smallest and largest, as parts of the side of the picture
-DOT_COLOUR = (12, 12, 12)
+RADIUS = (0.13, 0.36)  # smallest and largest, as parts of the side of the picture
 NOISE_LEVELS = 9.0  # standard deviation of the noise of each frame, in grey levels
 CODE_BITS = 16
 
@@ -53,9 +52,9 @@ OUTLINES: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
-def _dot(x: Array, y: Array) -> Array:
-    """A dot near the rim of every shape, so that even a circle shows where it points."""
-    return np.hypot(x, y + 0.58) - 0.25
+def _shade(y: Array) -> Array:
+    """Brightness along the heading: light in front, dark behind, so that even a circle points."""
+    return np.clip(0.6 - 0.45 * y, 0.15, 1.0)
 
 
 def background(seed: int, size: int) -> Array:
@@ -110,9 +109,9 @@ def _draw(video: Array, actor: Actor, poses: NDArray[np.float64]) -> None:
     cos, sin = np.cos(2 * np.pi * angle), np.sin(2 * np.pi * angle)
     u = (cos * dx + sin * dy) / radius  # the shape's own axes; turning clockwise on the screen
     v = (cos * dy - sin * dx) / radius
-    for outline, colour in ((OUTLINES[actor.shape], COLOURS[actor.colour]), (_dot, DOT_COLOUR)):
-        cover = (0.5 - outline(u, v) * radius * size).clip(0, 1)[..., None]  # 1 pixel soft edge
-        video += cover * (np.asarray(colour, dtype=np.float32) - video)
+    cover = (0.5 - OUTLINES[actor.shape](u, v) * radius * size).clip(0, 1)  # 1 pixel soft edge
+    colour = np.asarray(COLOURS[actor.colour], dtype=np.float32) * _shade(v)[..., None]
+    video += cover[..., None] * (colour - video)
 
 
 def _write_frame_code(picture: Array, number: int) -> None:
