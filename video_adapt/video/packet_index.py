@@ -1,7 +1,7 @@
 """The table of contents of a video file, read off its packets without decoding its frames."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
@@ -80,6 +80,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         stream: Any = container.streams.best("video")
         if stream is None or stream.disposition & Disposition.attached_pic:
             raise VideoDecodeError(f"{path}: has no moving picture, only sound or data; remove it")
+        if stream.codec_context is None:
+            raise VideoDecodeError(f"{path}: its codec is unknown; convert or replace the file")
         # Loaders run many processes; a second thread in each costs more than it saves.
         stream.codec_context.thread_count = 1
         try:
@@ -132,12 +134,10 @@ def _read_index(path: Path, size: int, mtime_ns: int) -> PacketIndex:
         seek_by_dts = container.format.name in _SEEK_BY_DTS
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         promised, time_base = stream.frames, stream.time_base or Fraction(1)
-        picture: Any = first or stream.codec_context
-        width, height = picture.width, picture.height
     shown = [entry for entry in entries if entry.is_shown]
     if by_time and first is not None:
         shown = _without_orphans(shown, first)
-    if not shown:
+    if not shown or first is None:
         raise VideoDecodeError(f"{path}: holds no frame that can be decoded; remove or replace it")
     # Frames that the container itself cuts off, as after a cut without encoding, are not missing.
     promised = max(promised - len(entries) + len(shown), 0)
@@ -157,36 +157,38 @@ def _read_index(path: Path, size: int, mtime_ns: int) -> PacketIndex:
         time_base=time_base,
         fps=(len(pts) - 1) / seconds if seconds > 0 else rate,
         promised=promised,
-        width=width,
-        height=height,
-        rotation=first.rotation % 360 if first is not None else 0,
+        width=first.width,
+        height=first.height,
+        rotation=first.rotation % 360,
     )
 
 
 def _scan(container: InputContainer, stream: VideoStream) -> tuple[list[_Entry], VideoFrame | None]:
-    """Every packet that can be decoded, in decoding order, and the first intact frame.
+    """Every packet that can be decoded, in decoding order, and the first frame, intact if any is.
 
     What precedes the first key frame cannot be decoded. Only a decoded frame shows rotation and
     true size, so packets are decoded until there is one.
     """
     entries: list[_Entry] = []
-    first = None
+    first: VideoFrame | None = None
     for packet in read_packets(container, stream):
         if packet.is_corrupt or not (entries or packet.is_keyframe):
             continue
         if packet.size:
             shown = not packet.is_discard
             entries.append(_Entry(packet.pts, packet.dts, packet.is_keyframe, shown))
-        if first is None:
-            first = _first_intact(packet.decode)
+        if first is None or first.is_corrupt:
+            frames = _try_decode(packet)
+            intact = (frame for frame in frames if not frame.is_corrupt)
+            first = next(intact, first or next(iter(frames), None))
     return entries, first
 
 
-def _first_intact(decode: Callable[[], list[Any]]) -> VideoFrame | None:
+def _try_decode(packet: Any) -> list[VideoFrame]:
     try:
-        return next((frame for frame in decode() if not frame.is_corrupt), None)
+        return packet.decode()
     except av.FFmpegError:
-        return None  # reading this frame will name the damage
+        return []  # reading this frame will name the damage
 
 
 def _has_clear_times(entries: list[_Entry]) -> bool:
