@@ -2,13 +2,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+VA := $(BIN)/video-adapt
 # Set to cpu to install torch without CUDA: make install TORCH_BACKEND=cpu
 TORCH_BACKEND ?=
 WORKERS ?= 2
-RUNS ?= runs
+RUNS := runs
+export VIDEO_ADAPT_REAL_VIDEOS ?= ../shared/data/real_videos
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all parity lint types format bench tiny-clip real-clips check clean
+.PHONY: help install demo demo-baselines real-clips test test-all parity lint types format bench tiny-clip check clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | column -t -s '|'
@@ -23,10 +25,26 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install ## train and use the dual-encoder on a rendered world, in minutes, without a GPU
-	$(BIN)/python -m video_adapt.reports.demo --out $(RUNS)/demo
+	$(VA) world $(RUNS)/demo/world
+	$(VA) fit -c experiments/demo/dist.yaml --overwrite=true
+	$(VA) fit -c experiments/demo/linear_probe.yaml --overwrite=true
+	$(VA) report $(RUNS)/demo/dist $(RUNS)/demo/linear_probe --out $(RUNS)/demo/report
+	$(VA) world $(RUNS)/demo/unseen --train 1 --val 4 --seed 1
+	$(VA) recognise $(RUNS)/demo/dist/checkpoints/best.ckpt $(RUNS)/demo/unseen/val --plot $(RUNS)/demo/unseen.png
+	@echo "report: $(RUNS)/demo/report/report.html   recognised: $(RUNS)/demo/unseen.png"
 
-real-clips: install ## the same on annotated real video (VIDEO_ADAPT_REAL_VIDEOS names the folder)
-	$(BIN)/python -m video_adapt.reports.real_clips --out $(RUNS)/real_clips
+demo-baselines: demo ## what the other baselines reach on the same data
+	$(VA) validate -c experiments/demo/zero_shot.yaml
+	for name in attentive_probe evl st_adapter full; do \
+		$(VA) fit -c experiments/demo/$$name.yaml --overwrite=true || exit 1; done
+	$(VA) report $(foreach name,dist linear_probe attentive_probe evl st_adapter full,$(RUNS)/demo/$(name)) \
+		--out $(RUNS)/demo/comparison
+
+real-clips: install ## train on annotated real clips (VIDEO_ADAPT_REAL_VIDEOS names their folder)
+	$(VA) fit -c experiments/demo/real_clips.yaml --overwrite=true
+	$(VA) report $(RUNS)/demo/real_clips
+	$(VA) recognise $(RUNS)/demo/real_clips/checkpoints/best.ckpt $(VIDEO_ADAPT_REAL_VIDEOS)/clips \
+		--plot $(RUNS)/demo/real_clips/recognised.png
 
 test: install ## the default test suite
 	$(BIN)/python -m pytest -n $(WORKERS)
@@ -50,8 +68,8 @@ format: install ## mend style and formatting
 	$(BIN)/ruff format .
 
 bench: install ## speed and memory, side by side, as tables and pictures
-	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[bench]"
-	$(BIN)/video-adapt bench --out $(RUNS)/bench
+	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[dev,bench]"
+	$(VA) bench --out $(RUNS)/bench
 
 tiny-clip: install ## pre-train the shipped tiny CLIP again, on stills of the rendered world
 	$(BIN)/python -m video_adapt.reports.tiny_clip
