@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, get_args
 
 from video_adapt.errors import AnnotationError
+from video_adapt.video import VIDEO_SUFFIXES
 
 from .problems import Problems
 
 Format = Literal["auto", "folder", "list", "csv", "jsonl", "kinetics", "something"]
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".ts", ".mpg", ".mpeg", ".wmv")
 
 
 class Row(NamedTuple):

@@ -93,7 +93,7 @@ def plan(source: Path, target: Path) -> list[Job]:
         ConfigurationError: If there is no video, two would become the same file, or a copy would
             lie among the originals.
     """
-    from data_modules.formats import VIDEO_SUFFIXES
+    from video_adapt.video import VIDEO_SUFFIXES
 
     if not source.is_dir():
         raise ConfigurationError(f"{source}: is not a folder; name the folder of the videos")

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 def find_videos(paths: Iterable[Path]) -> Iterator[Path]:
     """Files as they are named, folders by all videos below them in alphabetical order."""
-    from data_modules.formats import VIDEO_SUFFIXES
+    from video_adapt.video import VIDEO_SUFFIXES
 
     for path in paths:
         if path.is_dir():

@@ -1,6 +1,6 @@
 """Video files in, clips of pixels out: decoding, sampling, transforms."""
 
-from .decode import VideoInfo, VideoReader, probe
+from .decode import VIDEO_SUFFIXES, VideoInfo, VideoReader, probe
 from .mixing import Mixing
 from .sampling import (
     DenseSampler,
@@ -15,6 +15,7 @@ from .sampling import (
 from .transforms import EvalTransform, TrainTransform
 
 __all__ = [
+    "VIDEO_SUFFIXES",
     "DenseSampler",
     "EvalTransform",
     "FrameSampler",

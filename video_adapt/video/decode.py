@@ -19,6 +19,8 @@ from .frame_stream import decode_frames
 from .packet_index import open_video, read_index
 
 Image = NDArray[np.uint8]
+# Names by which a folder is searched for videos; a listed file may be called anything.
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".ts", ".mpg", ".mpeg", ".wmv")
 _STEPS_BACK = 3
 
 
