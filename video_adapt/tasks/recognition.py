@@ -1,5 +1,6 @@
 """Action recognition: a clip in, a distribution over classes out."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,9 +47,9 @@ class RecognitionTask(LightningModule):
         """Number of classes ``K``."""
         return len(self.class_names)
 
+    @abstractmethod
     def forward(self, video: Tensor) -> Tensor:
         """Classify clips: ``[B, T, C, H, W]`` to logits ``[B, K]``."""
-        raise NotImplementedError
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Soft-target cross entropy of one batch."""
