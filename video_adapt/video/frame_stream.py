@@ -39,7 +39,7 @@ def decode_frames(
     context.skip_frame = "DEFAULT"
     waiting = set(wanted)
     # A container may land anywhere, and in a gradual refresh no picture stands on its own.
-    trust = _Trust(by_time, lost=None if start is None else 0)
+    trust = _Trust(by_time, needs_key_frame=start is not None)
     for packet in _from_key_frame(read_packets(container, stream), start, wanted):
         if spare:
             context.skip_frame = "DEFAULT" if packet.pts in waiting else "NONREF"
@@ -79,30 +79,31 @@ def _decode(packet: Any) -> tuple[list[VideoFrame], bool]:
 
 
 class _Trust:
-    """Knows the intact frames: those decoded before any damage, and those from a key frame on.
+    """Knows which frames are intact: those with no damage between them and the key frame before.
 
     Args:
-        by_time: Whether frames are known by presentation time.
-        lost: Number of the packet at which the damage begins; None where there is none.
+        by_time: Whether frames are known by presentation time; else damage is never overcome.
+        needs_key_frame: Whether nothing is trusted until a key frame came out.
     """
 
-    def __init__(self, by_time: bool, lost: int | None) -> None:
+    def __init__(self, by_time: bool, needs_key_frame: bool) -> None:
         self._by_time = by_time
-        self._lost = lost
-        self._order: dict[int | None, int] = {}
+        self._number: dict[int | None, int] = {}  # of a packet, in decoding order
+        self._key = -1
+        self._damaged = [-1] if needs_key_frame else []
 
     def give(self, pts: int | None, intact: bool) -> None:
         """Note the next packet that goes into the decoder."""
-        if not intact and self._lost is None:
-            self._lost = len(self._order)
-        self._order[pts] = len(self._order)
+        if not intact:
+            self._damaged.append(len(self._number))
+        self._number[pts] = len(self._number)
 
     def covers(self, frame: VideoFrame) -> bool:
         """Judge the next frame that comes out of the decoder."""
-        newest = len(self._order)
-        number = self._order.get(frame.pts, newest) if self._by_time else newest
+        newest = len(self._number)
+        number = self._number.get(frame.pts, newest) if self._by_time else newest
         if frame.is_corrupt:
-            self._lost = number if self._lost is None else min(self._lost, number)
-        elif self._lost is not None and number >= self._lost and frame.key_frame and self._by_time:
-            self._lost = None
-        return self._lost is None or number < self._lost
+            self._damaged.append(number)
+        elif frame.key_frame and self._by_time:
+            self._key = number
+        return not any(self._key <= damaged <= number for damaged in self._damaged)

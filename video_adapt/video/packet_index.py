@@ -171,8 +171,10 @@ def _scan(container: InputContainer, stream: VideoStream) -> tuple[list[_Entry],
     """
     entries: list[_Entry] = []
     first: VideoFrame | None = None
+    in_front = 0
     for packet in read_packets(container, stream):
         if packet.is_corrupt or not (entries or packet.is_keyframe):
+            in_front += not entries
             continue
         if packet.size:
             shown = not packet.is_discard
@@ -181,6 +183,9 @@ def _scan(container: InputContainer, stream: VideoStream) -> tuple[list[_Entry],
             frames = _try_decode(packet)
             intact = (frame for frame in frames if not frame.is_corrupt)
             first = next(intact, first or next(iter(frames), None))
+    if in_front and entries:
+        text = "%s: begins with %d frames that cannot be decoded, for their key frame is missing"
+        logger.warning(text, container.name, in_front)
     return entries, first
 
 
