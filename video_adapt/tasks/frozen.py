@@ -115,8 +115,17 @@ class FrozenBackboneMixin(LightningModule):
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
-        """Frozen tensors, by the name under which DistributedDataParallel looks for them."""
-        return sorted(frozen_names(self))
+        """Frozen tensors, by the name under which DistributedDataParallel looks for them.
+
+        A buffer that is not saved, such as an attention mask, counts too: buffers are broadcast at
+        every forward, which hangs where processes validate different numbers of batches.
+        """
+        buffers = {
+            f"{prefix}{name}"
+            for prefix, subtree in _frozen_subtrees(self)
+            for name, _ in subtree.named_buffers()
+        }
+        return sorted(frozen_names(self) | buffers)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take frozen tensors out of every copy of the weights and leave their digest."""
@@ -158,9 +167,9 @@ class FrozenBackboneMixin(LightningModule):
         """Refuse processes whose frozen weights differ: nothing would ever make them equal."""
         super().on_fit_start()
         if self.trainer.world_size > 1:
-            mine = int(self._digest(frozen_names(self))[:15], 16)
-            gathered = self.all_gather(torch.tensor(mine, device=self.device))
-            if len(torch.as_tensor(gathered).unique()) > 1:
+            strategy, mine = self.trainer.strategy, self._digest(frozen_names(self))
+            # All processes decide together, so that none waits for one that has given up.
+            if not strategy.reduce_boolean_decision(strategy.broadcast(mine) == mine):
                 raise WeightsError(
                     "frozen weights differ between processes; load them from one file or set "
                     "seed_everything so that random ones agree"

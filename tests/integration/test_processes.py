@@ -1,0 +1,130 @@
+"""Two processes give what one gives, without hanging, and exchange nothing that is frozen."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tests.contracts.helpers import batch, loss, tiny_clip
+from tests.contracts.test_baselines import BUILDERS as BASELINES
+from tests.contracts.test_methods import BUILDERS as METHODS
+from tests.integration.conftest import run
+from video_adapt.errors import WeightsError
+from video_adapt.tasks import frozen_names
+
+TRAINED = {name: build for name, build in (METHODS | BASELINES).items() if name != "zero_shot"}
+FILES = ("metrics.json", "predictions.csv")
+# One video at a time, so that a clip meets the same arithmetic whoever computes it.
+ALONE = {"loader": {"batch_size": 3, "eval_batch_size": 1, "num_workers": 0}}
+
+
+def run_twofold(*words):
+    """The console command on two processes; returns what it says. A hang fails by the clock."""
+    program = Path(sys.executable).with_name("video-adapt")
+    spread = ("--trainer.devices=2", "--trainer.strategy=ddp")
+    environment = {**os.environ, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [program, *map(str, words), *spread],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def contents(folder):
+    return [(folder / name).read_bytes() for name in FILES]
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """As in each of several processes; sums may round differently over more threads."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_two_processes_train_and_measure_as_one(experiment, tmp_path, one_thread):
+    """Seven videos: one process measures four of them, the other three."""
+    path = experiment(tmp_path, epochs=1, eval_views=2, **ALONE)
+    folder = tmp_path / "run"
+    said = run_twofold("fit", "-c", path)
+    assert "Starting with 2 processes" in said
+    assert "7 videos" in said
+    assert "warn" not in said.lower(), said
+    assert "deprecated" not in said.lower(), said
+
+    checkpoint = ("--ckpt_path", folder / "checkpoints/last.ckpt")
+    assert run("validate", "-c", path, *checkpoint) == 0
+    assert contents(folder / "val") == contents(folder / "validate")
+
+    run_twofold("test", "-c", path, *checkpoint)
+    by_two = contents(folder / "test")
+    assert run("test", "-c", path, *checkpoint) == 0
+    assert contents(folder / "test") == by_two
+
+
+@pytest.fixture
+def alone():
+    """A group of one process: data-parallel training has all its duties but company."""
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+def steps(parallel, count=2):
+    """A parameter without a gradient in one step is found out at the beginning of the next."""
+    for _ in range(count):
+        loss(parallel, batch(2)).backward()
+
+
+@pytest.mark.filterwarnings("ignore:Grad strides do not match bucket view strides")
+@pytest.mark.parametrize("build", TRAINED.values(), ids=TRAINED.keys())
+def test_frozen_tensors_are_neither_reduced_nor_broadcast(alone, build):
+    method = build(tiny_clip()).train()
+    frozen = frozen_names(method)
+    parallel = DistributedDataParallel(method)  # as strategy `ddp` does: no unused parameters
+    trained = [p for p in method.parameters() if p.requires_grad]
+    assert parallel.parameters_to_ignore >= frozen
+    assert [id(p) for p in parallel._module_parameters] == [id(p) for p in trained]
+    # A broadcast at every forward would hang where validation shares are uneven.
+    assert not parallel.will_sync_module_buffers()
+    steps(parallel)
+    assert all(p.grad is not None for p in trained)
+
+
+def test_an_unused_parameter_would_be_found_out(alone):
+    method = TRAINED["dist"](tiny_clip()).train()
+    method.forgotten = nn.Parameter(torch.zeros(3))
+    with pytest.raises(RuntimeError, match="not used in producing loss"):
+        steps(DistributedDataParallel(method))
+
+
+@pytest.mark.parametrize("theirs", ["same", "other"])
+def test_processes_with_other_frozen_weights_are_refused(theirs):
+    method = TRAINED["linear_probe"](tiny_clip())
+    other = TRAINED["linear_probe"](tiny_clip(seed=1))
+    source = method if theirs == "same" else other
+    first = source._digest(frozen_names(source))
+    method._trainer = SimpleNamespace(
+        world_size=2,
+        strategy=SimpleNamespace(
+            broadcast=lambda mine: first, reduce_boolean_decision=lambda mine: mine
+        ),
+    )
+    if theirs == "same":
+        method.on_fit_start()
+    else:
+        with pytest.raises(WeightsError, match="differ between processes"):
+            method.on_fit_start()
