@@ -171,7 +171,7 @@ def run_trainer(args: Sequence[str]) -> int:
     # Lightning 2.6 calls torch 2.14 and jsonargparse 4.53 in ways that these deprecate.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
     warnings.filterwarnings("ignore", category=JsonargparseDeprecationWarning)
-    # Where a kernel has sides of length one, its strides say nothing, yet two processes warn of them.
+    # A kernel side of length one has any stride; two processes warn of every other than theirs.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     # What W&B would print, the run's record holds; an offline run is sent with `wandb sync`.
     os.environ.setdefault("WANDB_SILENT", "true")

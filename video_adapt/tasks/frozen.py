@@ -117,15 +117,11 @@ class FrozenBackboneMixin(LightningModule):
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
         """Frozen tensors, by the name under which DistributedDataParallel looks for them.
 
-        A buffer that is not saved, such as an attention mask, counts too: buffers are broadcast at
-        every forward, which hangs where processes validate different numbers of batches.
+        Buffers that are not saved, such as masks, are constants and belong to them: a buffer is
+        broadcast at every forward, which hangs where processes validate unequal numbers of batches.
         """
-        buffers = {
-            f"{prefix}{name}"
-            for prefix, subtree in _frozen_subtrees(self)
-            for name, _ in subtree.named_buffers()
-        }
-        return sorted(frozen_names(self) | buffers)
+        constants = {name for name, _ in self.named_buffers()} - self.state_dict().keys()
+        return sorted(frozen_names(self) | constants)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take frozen tensors out of every copy of the weights and leave their digest."""
