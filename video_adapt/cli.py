@@ -24,6 +24,7 @@ import data_modules
 from . import adapters, backbones, baselines, methods, tasks, video
 from .callbacks import Cost, Evaluation, PeakMemory, Progress, SaveConfig, WandbTracker
 from .callbacks.table import run_table
+from .callbacks.tracking import finish_tracking
 from .errors import ConfigurationError
 
 PACKAGES = (adapters, backbones, baselines, data_modules, methods, tasks, video)
@@ -177,7 +178,12 @@ def run_trainer(args: Sequence[str]) -> int:
     os.environ.setdefault("WANDB_SILENT", "true")
     # Lightning starts further processes with the arguments of this one, so they belong here.
     sys.argv[1:] = args
-    VideoAdaptCLI(args[0])
+    try:
+        VideoAdaptCLI(args[0])
+    except BaseException:
+        finish_tracking(failed=True)
+        raise
+    finish_tracking()
     return 0
 
 

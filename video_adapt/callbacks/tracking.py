@@ -4,6 +4,7 @@ import logging
 import netrc
 import os
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -73,6 +74,13 @@ def wandb_mode() -> Literal["online", "offline"] | None:
         return None
     server = os.environ.get("WANDB_BASE_URL", _DEFAULT_SERVER)
     return "online" if _has_key(server) and _is_reachable(server) else "offline"
+
+
+def finish_tracking(*, failed: bool = False) -> None:
+    """End the W&B run of this process, if any, so that the next command does not write into it."""
+    wandb = sys.modules.get("wandb")  # importing it takes a second, and unused it has no run
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=int(failed))
 
 
 def run_directory(trainer: Trainer) -> Path:
