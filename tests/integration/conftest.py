@@ -6,6 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import lightning.pytorch  # noqa: F401  # its log keeps the stderr of now, not that of one test
 import pytest
 import yaml
 
