@@ -70,6 +70,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "hevc_ten_bit.mp4": x265("open-gop=1", pix_fmt="yuv420p10le"),
     "vp9.webm": other("libvpx-vp9", LAGGED),
     "vp9.mp4": other("libvpx-vp9", LAGGED),
+    "av1.mkv": other("libsvtav1", {"preset": "12", "svtav1-params": "hierarchical-levels=3"}),
+    "av1.mp4": other("libsvtav1", {"preset": "12", "svtav1-params": "hierarchical-levels=4"}),
     "vp8.webm": other("libvpx", LAGGED),
     "mpeg4.avi": other("mpeg4", {"bf": "2"}),
     "mpeg4_no_b.avi": other("mpeg4"),
