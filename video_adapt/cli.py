@@ -22,11 +22,21 @@ import data_modules
 
 # Importing these packages is what lets an experiment file name their classes without a module.
 from . import adapters, backbones, baselines, methods, tasks, video
-from .callbacks import Cost, Evaluation, PeakMemory, Progress, SaveConfig, WandbTracker
+from .callbacks import (
+    CheckpointFile,
+    Cost,
+    Evaluation,
+    PeakMemory,
+    Progress,
+    SaveConfig,
+    WandbTracker,
+)
 from .callbacks.table import run_table
 from .callbacks.tracking import finish_tracking
+from .checkpoints import read_checkpoint
 from .errors import ConfigurationError
 
+FOUND_BY_LIGHTNING = ("best", "last", "hpc")
 PACKAGES = (adapters, backbones, baselines, data_modules, methods, tasks, video)
 
 
@@ -95,13 +105,17 @@ class VideoAdaptCLI(LightningCLI):
         return
 
     def before_instantiate_classes(self) -> None:
-        """Look at the output folder before anything slow happens.
+        """Look at the output folder and the checkpoint before anything slow happens.
 
         Raises:
-            ConfigurationError: If the folder holds another run, or the disk is full.
+            ConfigurationError: If the folder holds another run.
+            WeightsError: If the checkpoint is missing, damaged or none.
         """
         self._run_dir = Path(self._get(self.config, "run_dir"))
-        self._resuming = self._get(self.config, "ckpt_path") is not None
+        checkpoint = self._get(self.config, "ckpt_path")
+        self._resuming = checkpoint is not None
+        if self._resuming and checkpoint not in FOUND_BY_LIGHTNING:
+            read_checkpoint(checkpoint)
         replacing = self._resuming or self._get(self.config, "overwrite")
         if self._command == "fit" and (self._run_dir / "config.yaml").exists() and not replacing:
             raise ConfigurationError(
@@ -115,6 +129,8 @@ class VideoAdaptCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         if given["logger"] is None or given["logger"] is True:
             kwargs["logger"] = self._trackers()
+        if given["plugins"] is None:
+            kwargs["plugins"] = [CheckpointFile()]
         own: list[Any] = [Evaluation(), PeakMemory(), Cost()]
         if given["enable_progress_bar"] is not False:
             own.append(Progress())

@@ -1,5 +1,6 @@
 """What happens around training: evaluation, figures of cost and memory, the record of a run."""
 
+from .checkpoint_file import CheckpointFile
 from .cost import Cost, count_multiply_adds
 from .evaluation import Evaluation
 from .gpu_memory import PeakMemory
@@ -8,6 +9,7 @@ from .save_config import SaveConfig
 from .tracking import WandbTracker, run_directory
 
 __all__ = [
+    "CheckpointFile",
     "Cost",
     "Evaluation",
     "PeakMemory",
