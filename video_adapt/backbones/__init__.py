@@ -2,5 +2,6 @@
 
 from .base import Backbone, BlockAdapter, Features, PixelSpec
 from .clip import CLIP
+from .tiny import TinyCLIP
 
-__all__ = ["CLIP", "Backbone", "BlockAdapter", "Features", "PixelSpec"]
+__all__ = ["CLIP", "Backbone", "BlockAdapter", "Features", "PixelSpec", "TinyCLIP"]
