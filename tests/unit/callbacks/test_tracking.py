@@ -58,6 +58,7 @@ def test_run_directory_is_that_of_the_table(tmp_path):
 def test_whole_run_is_tracked(tmp_path, stranger, monkeypatch, mode):
     """Without account offline, with everything in the file; disabled without a crash."""
     monkeypatch.setenv("WANDB_SILENT", "true")
+    wandb.teardown()  # it goes by the environment of the first run of the process
     if mode is not None:
         monkeypatch.setenv("WANDB_MODE", mode)
     loggers = [CSVLogger(tmp_path, "demo"), WandbTracker(tmp_path, project="demo")]
