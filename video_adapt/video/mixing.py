@@ -1,5 +1,6 @@
 """Mixup and cutmix of whole batches, with soft targets and label smoothing."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -117,7 +118,7 @@ def cutmix(video: Tensor, box: CutBox) -> tuple[Tensor, float]:
 
 def cut_box(height: int, width: int, share: float, centre: tuple[int, int]) -> CutBox:
     """The box around a centre (row, column) that leaves ``share``, clipped to the picture."""
-    side = (1 - share) ** 0.5
+    side = math.sqrt(1 - share)
     half_height, half_width = int(height * side) // 2, int(width * side) // 2
     y, x = centre
     return CutBox(

@@ -53,22 +53,24 @@ class FrameSampler(ABC):
         """
 
 
-def segment_indices(num_frames: int, count: int, position: ArrayLike) -> Indices:
+def segment_indices(num_frames: int, count: int, position: ArrayLike, *, parts: int = 1) -> Indices:
     """One frame of each of ``count`` equal segments of a video.
 
     Args:
         num_frames: Frames ``N`` of the video.
         count: Segments ``T``.
-        position: Place within each segment, 0 its beginning and 1 its end; ``[T]`` or one number.
+        position: Place within each segment, 0 its beginning and ``parts`` its end; ``[T]`` or one
+            number.
+        parts: Parts that a segment is divided into.
 
     Returns:
         Rounded half to even, within the video, ``[T]``.
 
-    Source: DiST (ICCV 2023), as released; edges are float32 there, which decides some roundings.
+    Source: DiST (ICCV 2023), as released; all in float32 as there, which decides some roundings.
     """
-    edges = torch.linspace(0, num_frames, count + 1).double().numpy()
+    edges = torch.linspace(0, num_frames, count + 1).numpy()
     start, length = edges[:-1], np.diff(edges)
-    chosen = start + length * np.asarray(position)
+    chosen = start + length * np.asarray(position, dtype=np.float32) / np.float32(parts)
     return np.rint(np.clip(chosen, 0, num_frames - 1)).astype(np.int64)
 
 
@@ -115,10 +117,11 @@ class SegmentSampler(FrameSampler):
         rng: np.random.Generator | None = None,
     ) -> Indices:
         """Choose frames, see :class:`FrameSampler`."""
-        position: ArrayLike = 0.5 if views == 1 else (view + 1) / views
         if rng is not None:
-            position = rng.random(self.num_frames)
-        return segment_indices(num_frames, self.num_frames, position)
+            return segment_indices(num_frames, self.num_frames, rng.random(self.num_frames))
+        if views == 1:
+            return segment_indices(num_frames, self.num_frames, 0.5)
+        return segment_indices(num_frames, self.num_frames, view + 1, parts=views)
 
 
 @dataclass(frozen=True)
@@ -155,13 +158,11 @@ class IntervalSampler(FrameSampler):
         """Choose frames, see :class:`FrameSampler`."""
         window = self.num_frames * self.interval * fps / self.target_fps
         slack = max(num_frames - window, 0)
-        share = 0.5 if views == 1 else view / views
+        start = slack / 2 if views == 1 else slack * view / views
         if rng is not None:
-            share = rng.random()
+            start = slack * rng.random()
         last = self.interval if self.to_last_frame else 1
-        return interval_indices(
-            num_frames, self.num_frames, start=slack * share, span=window - last
-        )
+        return interval_indices(num_frames, self.num_frames, start=start, span=window - last)
 
 
 @dataclass(frozen=True)

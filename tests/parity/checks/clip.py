@@ -77,9 +77,8 @@ def text_logits(case: Case) -> None:
     text = backbone.encode_tokens(inputs["tokens"])
     ends = inputs["tokens"].argmax(dim=-1)
     case.assert_close(text, outputs["text_features"], "text_features")
-    case.assert_close(
-        states[0][torch.arange(len(ends)), ends], case.group("inter")["eot_hidden"], "eot_hidden"
-    )
+    hidden = torch.cat(states)[torch.arange(len(ends)), ends]
+    case.assert_close(hidden, case.group("inter")["eot_hidden"], "eot_hidden")
 
     # The classifier is given the fixture's tokens in the place of prompts.
     backbone.encode_text = lambda prompts: backbone.encode_tokens(inputs["tokens"])

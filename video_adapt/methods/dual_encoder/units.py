@@ -18,12 +18,17 @@ def quick_gelu(x: Tensor) -> Tensor:
     return F.silu(1.702 * x).mul_(1 / 1.702)  # in place: the kernel's backward wants its input only
 
 
+def hidden_width(dim: int, ratio: float) -> int:
+    """Whole channels in ``dim * ratio``; as a ratio, 15 of 44 channels are 15 again, not 14."""
+    return int(dim * ratio + 1e-6)
+
+
 class MLP(nn.Module):
     """Two linear layers with an activation between them, ``[..., C]`` to the same shape."""
 
     def __init__(self, dim: int, *, ratio: float) -> None:
         super().__init__()
-        hidden = int(dim * ratio)
+        hidden = hidden_width(dim, ratio)
         self.up = nn.Linear(dim, hidden)
         self.down = nn.Linear(hidden, dim)
 
@@ -79,7 +84,7 @@ class TemporalBlock(nn.Module):
 
     def __init__(self, width: int, *, kernel: int, ratio: float) -> None:
         super().__init__()
-        hidden = int(width * ratio)
+        hidden = hidden_width(width, ratio)
         self.norm = nn.LayerNorm(width)
         self.temporal = TemporalConv(width, hidden, kernel=kernel)
         self.spatial = nn.Conv2d(hidden, width, 3, padding=1)
@@ -123,7 +128,7 @@ class TemporalFFN(nn.Module):
 
     def __init__(self, dim: int, *, kernel: int, ratio: float) -> None:
         super().__init__()
-        hidden = int(dim * ratio)
+        hidden = hidden_width(dim, ratio)
         self.down = nn.Linear(dim, hidden)
         self.mix = TemporalConv(hidden, hidden, kernel=kernel)
         self.up = nn.Linear(hidden, dim)
