@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from jsonargparse._deprecated import JsonargparseDeprecationWarning
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -126,6 +127,7 @@ class VideoAdaptCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the project's callbacks and trackers to those of the experiment file."""
         self._check_trained()
+        self._share_cores()
         given = self._get(self.config_init, "trainer")
         if given["logger"] is None or given["logger"] is True:
             kwargs["logger"] = self._trackers()
@@ -162,6 +164,12 @@ class VideoAdaptCLI(LightningCLI):
         # Lightning writes its own last.ckpt only when the best one changes.
         last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
         return [best, last]
+
+    def _share_cores(self) -> None:
+        """Leave the loader's workers a core each: threads that wait for one another only burn."""
+        workers = getattr(getattr(self.datamodule, "loader", None), "num_workers", 0)
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(max(1, torch.get_num_threads() - workers))
 
     def _check_trained(self) -> None:
         if self._command == "fit" or self._resuming:
