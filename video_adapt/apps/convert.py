@@ -92,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     options = {}
     if args.method == "dist" and args.num_frames is not None:
         arguments["num_frames"], options = args.num_frames, {"resize_time": True}
+    num_frames = _num_frames(arguments.get("num_frames"), args)
     weights = args.weights or str(_write_towers(converter.split(state).towers, args.out))
     arguments["backbone"] = {
         "class_path": "video_adapt.backbones.CLIP",
@@ -101,7 +102,6 @@ def run(args: argparse.Namespace) -> int:
     method = instantiate_module(method_class, arguments)
     report = converter.load_published(method, state, **options)
     checkpoint = _checkpoint(method, arguments)
-    num_frames = arguments.get("num_frames", args.num_frames)
     checkpoint["video_adapt"]["input"] = _input_recipe(args.method, num_frames, args.stride)
     _write(checkpoint, args.out)
     sys.stdout.write(f"{args.out}: {report.render()}\n")
@@ -113,16 +113,27 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigurationError(f"{args.out} exists already; choose another --out")
     if not args.out.parent.is_dir():
         raise ConfigurationError(f"{args.out.parent} is no folder; make it or mend --out")
-    if (args.method == "evl" and args.num_frames) or (args.method == "dist" and args.stride):
-        option = "--stride" if args.stride else "--num-frames"
-        raise ConfigurationError(f"{option} does not go with --method {args.method}; leave it out")
-    if args.method == "st_adapter" and args.num_frames is None:
-        raise ConfigurationError("files of ST-Adapter do not tell: give --num-frames, e.g. 8")
+    if args.method == "dist" and args.stride:
+        raise ConfigurationError("--stride does not go with --method dist; leave it out")
     if args.method != "dist" and args.weights is None:
         raise ConfigurationError(
             f"files of {args.method} do not hold the CLIP that they were trained on: give its "
             "--weights, e.g. --weights openai"
         )
+
+
+def _num_frames(told: int | None, args: argparse.Namespace) -> int:
+    """Frames of a clip, from the file if it tells them."""
+    given: int | None = args.num_frames
+    if told is None:
+        if given is None:
+            raise ConfigurationError(f"{args.file} does not tell: give --num-frames, e.g. 8")
+        return given
+    if given not in (None, told):
+        raise ConfigurationError(
+            f"{args.file} was trained with {told} frames: leave out --num-frames {given}"
+        )
+    return told
 
 
 def _write_towers(towers: dict[str, Any], checkpoint: Path) -> Path:

@@ -226,10 +226,10 @@ class CLIP(Backbone):
         return self.visual.ln_pre(tokens + self.visual.positional_embedding.to(tokens.dtype))
 
     def _check(self, video: Tensor, wanted: set[int]) -> None:
-        side = self.pixels.image_size
-        if video.ndim != 5 or video.shape[2:] != (3, side, side):
+        height, width = (side * self.patch_size for side in self.grid)
+        if video.ndim != 5 or video.shape[2:] != (3, height, width):
             raise ConfigurationError(
-                f"{self.name} wants video [B, T, 3, {side}, {side}], got {list(video.shape)}; "
+                f"{self.name} wants video [B, T, 3, {height}, {width}], got {list(video.shape)}; "
                 "set the transform's size or the backbone's image_size"
             )
         if unknown := wanted - {*range(self.depth)}:

@@ -1,6 +1,7 @@
 """ST-Adapter and EVL against tensors recorded on their official implementations."""
 
 import torch
+from torch import nn
 
 from tests.parity.cases import Case, check
 from video_adapt.adapters import inject
@@ -25,18 +26,27 @@ EVL_TOWER_RULES = (
 
 
 def build_clip(*, width, heads, layers, patch_size, image_size, mlp_ratio=4.0):
+    """Make a CLIP; ``image_size`` is the side of a square, or height and width."""
+    sides = image_size if isinstance(image_size, list) else [image_size] * 2
+    rows, columns = (side // patch_size for side in sides)
+
+    class AnyShape(CLIP):
+        grid = rows, columns
+
     vision = {
         "width": width,
         "head_width": width // heads,
         "layers": layers,
         "patch_size": patch_size,
-        "image_size": image_size,
+        "image_size": patch_size,
         "mlp_ratio": mlp_ratio,
     }
     text = {"width": 4, "heads": 1, "layers": 1, "context_length": 3, "vocab_size": 8}
-    return CLIP.from_config(
+    backbone = AnyShape.from_config(
         {"embed_dim": 4, "vision_cfg": vision, "text_cfg": text, "quick_gelu": True}
     )
+    backbone.visual.positional_embedding = nn.Parameter(torch.empty(1 + rows * columns, width))
+    return backbone
 
 
 def names(count):
@@ -84,8 +94,7 @@ def check_st_adapter_block(case: Case) -> None:
         case.assert_close(alone, outputs["adapter_only"], "adapter_only")
 
     backbone._embed = lambda pixels: tokens  # the recorded tokens, in place of embedded pixels
-    side = backbone.pixels.image_size
-    video = torch.zeros(len(tokens) // frames, frames, 3, side, side)
+    video = torch.zeros(len(tokens) // frames, frames, 3, *backbone.grid)
     block = backbone(video).tokens.flatten(0, 1)
     case.assert_close(block, outputs["block"], "block")
     (block * case.group("inputs")["probe"]).sum().backward()
@@ -145,13 +154,12 @@ def check_temporal_cross_attention(case: Case) -> None:
 @check("dual_encoder", "evl_model")
 def check_evl_model(case: Case) -> None:
     config, weights, inputs = case.config, case.group("weights"), case.group("inputs")
-    (side,) = {*config["image_size"]}
     backbone = build_clip(
         width=config["width"],
         heads=config["heads"],
         layers=config["layers"],
         patch_size=config["patch_size"],
-        image_size=side,
+        image_size=config["image_size"],
         mlp_ratio=config["mlp_factor"],
     )
     load_strictly(backbone.visual, evl_tower(case), allow_new=["proj", r"ln_post\..+"])
@@ -204,7 +212,10 @@ def run_evl(method, video):
         found[f"frozen_{number}_out"] = features.blocks[block].flatten(0, 1)
         found[f"frozen_{number}_q"] = queries.flatten(0, 1)
         found[f"frozen_{number}_k"] = keys.flatten(0, 1)
-        for name, module in (("decoder_query", layer), ("temporal_cross_attention", layer.motion)):
+        recorded = {"decoder_query": layer, "temporal_cross_attention": layer.motion}
+        for name, module in recorded.items():
+            if module is None:
+                continue
             key = f"{name}_{number}"
             hooks.append(
                 module.register_forward_hook(

@@ -87,6 +87,12 @@ def test_a_published_st_adapter_is_told_its_frames(files):
     assert (given["transform"]["crops"], given["eval_views"]) == (3, 1)
 
 
+def test_frames_that_contradict_the_file_are_refused(files):
+    torch.save({"model": published_evl(frames=4)}, files / "evl.pth")
+    with pytest.raises(ConfigurationError, match="trained with 4 frames: leave out --num-frames 8"):
+        run(files, "--weights", "openai", "--num-frames", "8", method="evl", file="evl.pth")
+
+
 def test_options_of_another_method_are_refused(files):
     with pytest.raises(ConfigurationError, match="--stride does not go with --method dist"):
         run(files, "--stride", "16")

@@ -72,7 +72,32 @@ def st_adapter(adapter):
 
 def test_arguments_of_evl_are_read_off_the_file():
     arguments = evl_convert.read_arguments(published_evl(layers=3, frames=5, inner=8))
-    assert arguments == {"num_frames": 5, "layers": 3, "inner_width": 8, "mlp_ratio": 2.0}
+    assert arguments == {
+        "num_frames": 5,
+        "layers": 3,
+        "inner_width": 8,
+        "mlp_ratio": 2.0,
+        "temporal_conv": True,
+        "cross_attention": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("module", "settings"),
+    [
+        ("temporal_pos_embed", {"num_frames": None}),
+        ("temporal_conv", {"temporal_conv": False}),
+        ("cross_attention", {"cross_attention": False}),
+    ],
+)
+def test_a_file_of_evl_without_a_temporal_module_loads(module, settings):
+    state = {k: v for k, v in published_evl().items() if f".{module}." not in k}
+    assert evl_convert.read_arguments(state).items() >= settings.items()
+    method = evl(**settings).eval()
+    assert set(evl_convert.load_published(method, state).loaded) == {
+        k for k, p in method.named_parameters() if p.requires_grad
+    }
+    assert method(random(1, FRAMES, 3, 16, 16)).isfinite().all()
 
 
 def test_a_data_parallel_training_file_of_evl_loads(tmp_path):

@@ -40,6 +40,7 @@ def read_arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Read constructor arguments of :class:`EVL` off a published file, as plain values.
 
     The number of attention heads is not in it: published models have as many as their backbone.
+    ``num_frames`` is None for a decoder without time embedding, which none of the published has.
 
     Args:
         state: Tensors by published name, as :func:`video_adapt.checkpoints.read_state` gives them.
@@ -48,13 +49,16 @@ def read_arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
         WeightsError: If this is no file of EVL.
     """
     found = [re.match(r"decoder\.decoder_layers\.(\d+)\.", name) for name in state]
+    time = state.get("decoder.temporal_pos_embed.0")
     try:
-        num_frames, width = state["decoder.temporal_pos_embed.0"].shape
+        (width,) = state["decoder.cls_token"].shape
         return {
-            "num_frames": num_frames,
+            "num_frames": None if time is None else len(time),
             "layers": 1 + max(int(match[1]) for match in found if match),
             "inner_width": len(state["decoder.decoder_layers.0.attn.q_proj.weight"]),
             "mlp_ratio": len(state["decoder.decoder_layers.0.mlp.fc1.weight"]) / width,
+            "temporal_conv": "decoder.temporal_conv.0.weight" in state,
+            "cross_attention": "decoder.cross_attention.0.w1" in state,
         }
     except (KeyError, ValueError) as error:
         raise WeightsError(f"not a published file of EVL: {error}") from error

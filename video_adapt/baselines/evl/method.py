@@ -21,12 +21,15 @@ class EVL(FrozenBackboneMixin, RecognitionTask):
         backbone: The frozen image model.
         class_names: Names of the classes, in the order of their indices.
         optimizer: Recipe of the optimiser.
-        num_frames: Frames ``T`` of a clip.
+        num_frames: Frames ``T`` of a clip, each with a learned time embedding; None: no embedding
+            and any number of frames.
         layers: Decoder layers, one for each of the backbone's last blocks.
         inner_width: Width of the decoder's attention; None takes the backbone's width.
         heads: Heads of the decoder's attention; None takes the backbone's number.
         mlp_ratio: Hidden width of the decoder's MLPs as a multiple of the backbone's width.
         dropout: Dropout inside the decoder's MLPs and in front of the classifier.
+        temporal_conv: Whether a token adds a mixture of itself in the frames around it.
+        cross_attention: Whether motion is read off the backbone's attention between frames.
 
     Raises:
         ConfigurationError: If there are more layers than the backbone has blocks.
@@ -38,12 +41,14 @@ class EVL(FrozenBackboneMixin, RecognitionTask):
         *,
         class_names: Sequence[str],
         optimizer: OptimizerSpec | None = None,
-        num_frames: int,
+        num_frames: int | None,
         layers: int = 4,
         inner_width: int | None = None,
         heads: int | None = None,
         mlp_ratio: float = 4.0,
         dropout: float = 0.5,
+        temporal_conv: bool = True,
+        cross_attention: bool = True,
     ) -> None:
         super().__init__(class_names=class_names, optimizer=optimizer)
         if not 0 < layers <= backbone.depth:
@@ -61,13 +66,16 @@ class EVL(FrozenBackboneMixin, RecognitionTask):
             heads=heads or backbone.heads,
             mlp_ratio=mlp_ratio,
             dropout=dropout,
+            temporal_conv=temporal_conv,
+            cross_attention=cross_attention,
         )
         self.head = LinearHead(backbone.width, self.num_classes, dropout=dropout, norm=True)
         self.blocks = range(backbone.depth - layers, backbone.depth)
+        self.attentive_blocks = self.blocks if cross_attention else range(0)
         self.freeze_backbone("frozen")
 
     def forward(self, video: Tensor) -> Tensor:
         """Classify clips: ``[B, T, C, H, W]`` to logits ``[B, K]``."""
-        features = self.encode(video, blocks=self.blocks, queries_keys=self.blocks)
+        features = self.encode(video, blocks=self.blocks, queries_keys=self.attentive_blocks)
         logits: Tensor = self.head(self.network(features))
         return logits

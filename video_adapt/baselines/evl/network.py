@@ -68,7 +68,7 @@ class DecoderLayer(nn.Module):
 
     Args:
         width: Width ``D`` of the tokens.
-        num_frames: Frames ``T``.
+        num_frames: Frames ``T``, each with a learned time embedding; None: without any.
         grid: Rows and columns of patches.
         inner_width: Width of the attention.
         heads: Heads of the attention.
@@ -81,7 +81,7 @@ class DecoderLayer(nn.Module):
     def __init__(
         self,
         width: int,
-        num_frames: int,
+        num_frames: int | None,
         grid: Grid,
         *,
         inner_width: int,
@@ -92,7 +92,7 @@ class DecoderLayer(nn.Module):
         cross_attention: bool,
     ) -> None:
         super().__init__()
-        self.time = nn.Parameter(torch.zeros(num_frames, width))
+        self.time = None if num_frames is None else nn.Parameter(torch.zeros(num_frames, width))
         self.conv = (
             nn.Conv2d(width, width, (3, 1), padding=(1, 0), groups=width) if temporal_conv else None
         )
@@ -128,7 +128,7 @@ class DecoderLayer(nn.Module):
 
     def add_time(self, tokens: Tensor, queries_keys: tuple[Tensor, Tensor] | None) -> Tensor:
         """Tokens with their place in time, their neighbours and their motion ``[B, T, N, D]``."""
-        timed = tokens + self.time[:, None]
+        timed = tokens if self.time is None else tokens + self.time[:, None]
         if self.conv is not None:
             # A channels-last view over (T, N): depthwise convolution over time without a copy.
             timed = timed + self.conv(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -143,7 +143,8 @@ class EVLNetwork(nn.Module):
 
     Args:
         width: Width ``D`` of the backbone's tokens.
-        num_frames: Frames ``T`` of a clip.
+        num_frames: Frames ``T`` of a clip, each with a learned time embedding; None: no embedding
+            and any number of frames.
         grid: Rows and columns of patches.
         layers: Decoder layers; each reads one of the backbone's last blocks, oldest first.
         inner_width: Width of the attention.
@@ -159,7 +160,7 @@ class EVLNetwork(nn.Module):
         self,
         *,
         width: int,
-        num_frames: int,
+        num_frames: int | None,
         grid: Grid,
         layers: int,
         inner_width: int,
@@ -205,7 +206,7 @@ class EVLNetwork(nn.Module):
             ConfigurationError: If the clip has another number of frames than the network.
         """
         clips, frames = features.tokens.shape[:2]
-        if frames != self.num_frames:
+        if self.num_frames not in (None, frames):
             raise ConfigurationError(
                 f"clips have {frames} frames, the decoder was built for {self.num_frames}; "
                 "set num_frames to the sampler's"

@@ -150,7 +150,8 @@ def _check_towers(backbone: Backbone, towers: Mapping[str, Tensor]) -> None:
     if other:
         raise WeightsError(
             f"the file was trained on other towers than {backbone.name}: {len(other)} of "
-            f"{len(own)} tensors differ, first {other[0]}; give the backbone those weights, or the file's own"
+            f"{len(own)} tensors differ, first {other[0]}; give the backbone those weights, "
+            "or the file's own"
         )
 
 
