@@ -7,6 +7,8 @@ VA := $(BIN)/video-adapt
 TORCH_BACKEND ?=
 WORKERS ?= 2
 RUNS := runs
+# Four motions that visit the same places in another order: only time tells them apart.
+DEMO_WORLD := --size 48 --motions "moves right" "moves left" "moves right and back" "moves left and back"
 export VIDEO_ADAPT_REAL_VIDEOS ?= ../shared/data/real_videos
 
 .DEFAULT_GOAL := help
@@ -25,11 +27,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install ## train and use the dual-encoder on a rendered world, in minutes, without a GPU
-	$(VA) world $(RUNS)/demo/world
+	$(VA) world $(RUNS)/demo/world $(DEMO_WORLD) --train 960 --val 160
 	$(VA) fit -c experiments/demo/dist.yaml --overwrite=true
 	$(VA) fit -c experiments/demo/linear_probe.yaml --overwrite=true
 	$(VA) report $(RUNS)/demo/dist $(RUNS)/demo/linear_probe --out $(RUNS)/demo/report
-	$(VA) world $(RUNS)/demo/unseen --train 1 --val 4 --seed 1
+	$(VA) world $(RUNS)/demo/unseen $(DEMO_WORLD) --train 4 --val 4 --seed 1
 	$(VA) recognise $(RUNS)/demo/dist/checkpoints/best.ckpt $(RUNS)/demo/unseen/val --plot $(RUNS)/demo/unseen.png
 	@echo "report: $(RUNS)/demo/report/report.html   recognised: $(RUNS)/demo/unseen.png"
 
