@@ -89,8 +89,8 @@ def check_st_adapter_block(case: Case) -> None:
 
     tokens = case.group("inputs")["tokens"]
     frames, outputs = config["num_frames"], case.group("outputs")
-    if edit.attention is not None:
-        alone = edit.attention(tokens, num_frames=frames, grid=backbone.grid)
+    if "adapter_only" in outputs:
+        alone = (edit.attention or edit.mlp)(tokens, num_frames=frames, grid=backbone.grid)
         case.assert_close(alone, outputs["adapter_only"], "adapter_only")
 
     backbone._embed = lambda pixels: tokens  # the recorded tokens, in place of embedded pixels

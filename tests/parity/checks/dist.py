@@ -79,14 +79,18 @@ def dist_network(case: Case) -> None:
     report = load_strictly(network, ours(case.group("weights")), allow_unused=[idle])
     assert set(report.unused) == unused_names(case)
 
-    seen: dict[str, Tensor] = {}
-    for i in range(len(layers)):
-        keep(seen, f"temporal_after_net_{i:02d}", network.temporal_blocks[i])
-        keep(seen, f"integration_out_{i:02d}", network.integration_nets[i])
+    inter, seen = case.group("inter"), dict[str, Tensor]()
+    recorded = {
+        "temporal_after_net": network.temporal_blocks,
+        "integration_out": network.integration_nets,
+    }
+    for prefix, modules in recorded.items():
+        names = sorted(name for name in inter if name.startswith(prefix))
+        for name, module in zip(names, modules, strict=True):
+            keep(seen, name, module)
     features = [clip_first(inputs[f"layer_{i:02d}"], frames) for i in layers]
     embedding = network(inputs["video"].transpose(1, 2), features)
 
-    inter = case.group("inter")
     assert seen.keys() == inter.keys()
     for name, value in seen.items():
         is_map = value.ndim == 5
