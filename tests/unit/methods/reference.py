@@ -17,7 +17,7 @@ def linear(w, name, x):
 
 
 def mlp(w, name, x):
-    return linear(w, f"{name}.down", gelu(linear(w, f"{name}.up", x)))
+    return linear(w, f"{name}.down", gelu(linear(w, f"{name}.up", norm(w, f"{name}.norm", x))))
 
 
 def conv3d(w, name, x, **settings):
@@ -55,11 +55,11 @@ def to_temporal(w, name, tokens, x, ratio):
 
 
 def integration_net(w, name, tokens):
-    y = linear(w, f"{name}.temporal_ffn.down", norm(w, f"{name}.temporal_norm", tokens))
+    y = linear(w, f"{name}.temporal_ffn.down", norm(w, f"{name}.temporal_ffn.norm", tokens))
     time = w[f"{name}.temporal_ffn.mix.weight"].shape[2] // 2
     y = conv3d(w, f"{name}.temporal_ffn.mix", y.movedim(-1, 1)[..., None], padding=(time, 0, 0))
     y = linear(w, f"{name}.temporal_ffn.up", gelu(y[..., 0].movedim(1, -1)))
-    return mlp(w, f"{name}.ffn", norm(w, f"{name}.norm", tokens)) + y
+    return mlp(w, f"{name}.ffn", tokens) + y
 
 
 def query_layer(w, name, query, tokens, heads):
@@ -71,7 +71,7 @@ def query_layer(w, name, query, tokens, heads):
         q, z, z, q.shape[-1], heads, *weights, None, None, False, 0.0, *out, need_weights=False
     )
     query = query + answer[0]
-    return query + mlp(w, f"{name}.mlp", norm(w, f"{name}.mlp_norm", query))
+    return query + mlp(w, f"{name}.mlp", query)
 
 
 def network(w, video, features, *, patch, ratio, heads):

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from video_adapt.errors import WeightsError
 from video_adapt.methods import DiST
 from video_adapt.methods.dual_encoder import BranchSpec
 from video_adapt.methods.dual_encoder.convert import load_published, read_arguments, split
+from video_adapt.methods.dual_encoder.units import hidden_width
 
 
 def dist(state, *, towers=True, **settings):
@@ -24,6 +27,12 @@ def test_sizes_are_read_off_the_file():
     assert read["frame_ratio"] == CASE.config["frame_ratio"]
     assert read["branch"]["pooling_layers"] == CASE.config["ada_pooling_layers"]
     assert read["branch"]["integration_temporal_ratio"] == 0.25
+
+
+def test_a_hidden_width_survives_being_written_as_a_ratio():
+    for width, hidden in itertools.product(range(1, 200), repeat=2):
+        assert hidden_width(width, hidden / width) == hidden
+    assert hidden_width(30, 0.25) == 7
 
 
 def test_both_layouts_give_the_same_model():

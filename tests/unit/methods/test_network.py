@@ -5,6 +5,7 @@ from torch import nn
 from tests.unit.methods import reference
 from video_adapt.methods.dual_encoder import BranchSpec, DiSTNetwork
 from video_adapt.methods.dual_encoder.pooling import QueryAttention
+from video_adapt.methods.dual_encoder.units import frugal
 
 UNUSUAL = BranchSpec(
     integration_dim=12,
@@ -60,6 +61,20 @@ def test_the_network_is_what_the_paper_says(layers, frames, ratio):
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
     for name, grad in grads(network).items():
         torch.testing.assert_close(found[name], grad, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_cheap_steps_are_computed_again_and_layers_are_not():
+    layer, cheap, dear = nn.Linear(4, 4), [], []
+    x = torch.randn(3, 4, requires_grad=True)
+
+    def step(x):
+        cheap.append(x.exp())
+        dear.append(layer(cheap[-1]))
+        return dear[-1]
+
+    frugal(step, x).sum().backward()
+    assert (len(cheap), len(dear)) == (2, 1)
+    torch.testing.assert_close(x.grad, layer.weight.sum(0) * x.detach().exp())
 
 
 def test_one_query_needs_no_projected_tokens():

@@ -45,13 +45,12 @@ class QueryLayer(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.attention = QueryAttention(dim, heads=heads)
-        self.mlp_norm = nn.LayerNorm(dim)
         self.mlp = MLP(dim, ratio=4)
 
     def forward(self, query: Tensor, tokens: Tensor) -> Tensor:
         """Update ``query [..., C]`` from ``tokens [..., N, C]``."""
         query = query + self.attention(self.norm(query), self.norm(tokens))
-        return query + self.mlp(self.mlp_norm(query))
+        return query + self.mlp(query)
 
 
 class AttentivePooling(nn.Module):

@@ -41,10 +41,10 @@ _MODULES: tuple[tuple[str, str, Convert | None], ...] = (
     ("input_linears.#", "input_linears.#", None),
     ("temporal2integration_nets.#.linear_fuse", "temporal_to_integration.#.fuse", _temporal),
     ("integration2temporal_nets.#.linear_fuse", "integration_to_temporal.#", None),
-    ("integration_nets.#.ln", "integration_nets.#.norm", None),
+    ("integration_nets.#.ln", "integration_nets.#.ffn.norm", None),
     ("integration_nets.#.ffn.c_fc", "integration_nets.#.ffn.up", None),
     ("integration_nets.#.ffn.c_proj", "integration_nets.#.ffn.down", None),
-    ("integration_nets.#.ln_temporal", "integration_nets.#.temporal_norm", None),
+    ("integration_nets.#.ln_temporal", "integration_nets.#.temporal_ffn.norm", None),
     ("integration_nets.#.temporal_ffn.c_fc1", "integration_nets.#.temporal_ffn.down", _matrix),
     ("integration_nets.#.temporal_ffn.c_fc2", "integration_nets.#.temporal_ffn.mix", _temporal),
     ("integration_nets.#.temporal_ffn.c_proj", "integration_nets.#.temporal_ffn.up", _matrix),
@@ -76,7 +76,7 @@ def _query_layer(ours: str, attention: str, mlp: str, mlp_norm: str) -> Iterator
         packed = f"{theirs}.{attention}.attn.in_proj_{leaf}"
         yield _rule(packed, f"{ours}.attention.in_proj.{leaf}")
     yield from _module(f"{theirs}.{attention}.attn.out_proj", f"{ours}.attention.out_proj")
-    yield from _module(f"{theirs}.{mlp_norm}", f"{ours}.mlp_norm")
+    yield from _module(f"{theirs}.{mlp_norm}", f"{ours}.mlp.norm")
     yield from _module(f"{theirs}.{mlp}.c_fc", f"{ours}.mlp.up")
     yield from _module(f"{theirs}.{mlp}.c_proj", f"{ours}.mlp.down")
 

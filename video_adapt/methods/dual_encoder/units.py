@@ -8,9 +8,12 @@ and ``Ct`` widths of the integration branch and of the temporal encoder. Norms a
 float32 whatever the precision: torch's kernel does so inside.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -23,18 +26,35 @@ def hidden_width(dim: int, ratio: float) -> int:
     return int(dim * ratio + 1e-6)
 
 
+def frugal(step: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Run a step of which nothing but its input is kept for backward.
+
+    Meant for something cheap followed by a linear layer or a convolution. Of these, backward wants
+    the input alone, so that only the cheap part runs again: recomputation stops where all is found
+    that backward asks for.
+
+    Args:
+        step: A function of one tensor; its other inputs are parameters.
+        x: The tensor.
+    """
+    out: Tensor = checkpoint(step, x, use_reentrant=False, preserve_rng_state=False)
+    return out
+
+
 class MLP(nn.Module):
-    """Two linear layers with an activation between them, ``[..., C]`` to the same shape."""
+    """Norm and two linear layers with an activation between them."""
 
     def __init__(self, dim: int, *, ratio: float) -> None:
         super().__init__()
         hidden = hidden_width(dim, ratio)
+        self.norm = nn.LayerNorm(dim)
         self.up = nn.Linear(dim, hidden)
         self.down = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[..., C]`` to the same shape."""
-        return self.down(quick_gelu(self.up(x)))
+        hidden = frugal(lambda x: self.up(self.norm(x)), x)
+        return frugal(lambda x: self.down(quick_gelu(x)), hidden)
 
 
 class TemporalConv(nn.Conv2d):
@@ -92,10 +112,10 @@ class TemporalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, T, H, W, Ct]`` to the same shape; the skip path is activated too."""
         b, _, h, w, _ = x.shape
-        y = quick_gelu(self.temporal(self.norm(x).flatten(2, 3)))  # [B, T, H*W, hidden]
+        y = frugal(lambda x: self.temporal(self.norm(x).flatten(2, 3)), x)  # [B, T, H*W, hidden]
         frames = y.flatten(0, 1).unflatten(1, (h, w)).permute(0, 3, 1, 2)  # [B*T, hidden, H, W]
-        y = self.spatial(frames).permute(0, 2, 3, 1).unflatten(0, (b, -1))
-        return quick_gelu(x + y)
+        y = frugal(lambda x: self.spatial(quick_gelu(x)), frames).permute(0, 2, 3, 1)
+        return quick_gelu(x + y.unflatten(0, (b, -1)))
 
 
 class TemporalToIntegration(nn.Module):
@@ -124,18 +144,20 @@ class IntegrationToTemporal(nn.Linear):
 
 
 class TemporalFFN(nn.Module):
-    """Mix the kept frames of every token position in a narrow space."""
+    """Norm, then a mix of the kept frames of every token position in a narrow space."""
 
     def __init__(self, dim: int, *, kernel: int, ratio: float) -> None:
         super().__init__()
         hidden = hidden_width(dim, ratio)
+        self.norm = nn.LayerNorm(dim)
         self.down = nn.Linear(dim, hidden)
         self.mix = TemporalConv(hidden, hidden, kernel=kernel)
         self.up = nn.Linear(hidden, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``[B, Ts, N, Ci]`` to the same shape."""
-        return self.up(quick_gelu(self.mix(self.down(tokens))))
+        mixed = self.mix(frugal(lambda x: self.down(self.norm(x)), tokens))
+        return frugal(lambda x: self.up(quick_gelu(x)), mixed)
 
 
 class IntegrationNet(nn.Module):
@@ -143,11 +165,10 @@ class IntegrationNet(nn.Module):
 
     def __init__(self, dim: int, *, kernel: int, ratio: float, temporal_ratio: float) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
         self.ffn = MLP(dim, ratio=ratio)
-        self.temporal_norm = nn.LayerNorm(dim)
         self.temporal_ffn = TemporalFFN(dim, kernel=kernel, ratio=temporal_ratio)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``[B, Ts, N, Ci]`` to the same shape."""
-        return self.ffn(self.norm(tokens)) + self.temporal_ffn(self.temporal_norm(tokens))
+        mixed: Tensor = self.ffn(tokens) + self.temporal_ffn(tokens)
+        return mixed
