@@ -133,6 +133,9 @@ def test_uniform_has_one_view() -> None:
 def test_arithmetic() -> None:
     assert segment_indices(10, 2, [0.0, 1.0]).tolist() == [0, 9]
     assert segment_indices(10, 2, 0.5).tolist() == [2, 8]  # 2.5 and 7.5, half to even
+    # 0.5 exactly, though the segment's ends are thirds; 8.5 only if 3 of 5 parts is length * 3 / 5.
+    assert segment_indices(2, 6, 0.5).tolist() == [0, 0, 1, 1, 1, 1]
+    assert segment_indices(85, 6, 3, parts=5).tolist() == [8, 23, 37, 51, 65, 79]
     assert interval_indices(10, 4, start=2.5, span=9).tolist() == [2, 5, 8, 9]
     assert dense_indices(10, 4, 3, start=2).tolist() == [2, 5, 8, 9]
     assert dense_indices(10, 4, 3, start=2, last=8).tolist() == [2, 5, 8, 8]
