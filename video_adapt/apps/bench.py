@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of the report")
     parser.add_argument("--only", choices=["step", "decode"], help="measure one half alone")
-    parser.add_argument("--batch-size", type=int, default=1, help="clips per training step")
+    parser.add_argument("--batch-size", type=int, default=2, help="clips per training step")
     parser.add_argument("--steps", type=int, default=5, help="training steps measured")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
 
