@@ -1,7 +1,8 @@
 """What travels between loader, model and evaluation: named tuples of tensors.
 
 Notation used everywhere: ``B`` clips, ``V`` views per video, ``T`` frames, ``C`` channels, ``H W``
-pixels, ``N`` tokens per frame (class token first), ``D`` width, ``E`` joint width, ``K`` classes.
+pixels, ``N`` tokens per frame (class token first), ``D`` width, ``E`` joint width, ``K`` classes,
+``S`` positions of a detector's time grid, ``G`` segments of the ground truth.
 """
 
 from typing import NamedTuple
@@ -62,3 +63,79 @@ class ClipPredictions(NamedTuple):
     view: Tensor
     probs: Tensor
     label: Tensor
+
+
+class DecodedWindows(NamedTuple):
+    """Windows of long videos as they leave the loader: uint8 frames, or features, of every window.
+
+    A window is ``S`` grid positions (snippets) of one video. Position ``x`` of the grid, which may
+    be fractional, is the time ``offset_s + x * step_s``.
+
+    Attributes:
+        frames: ``B`` tensors ``[T, C, H, W]``, uint8 RGB, or ``B`` tensors ``[S, D]`` of features.
+        mask: Grid positions that lie within the video, bool ``[B, S]``.
+        segments: Start and end of what happens in each window, on its grid, ``B`` of ``[G, 2]``.
+        labels: Their class indices, ``B`` of int64 ``[G]``.
+        video_id: Row of the video in its manifest, int64 ``[B]``; joins the windows of a video.
+        window: Number of the window in its video, int64 ``[B]``.
+        offset_s: Time of grid position 0 in the video in seconds, float64 ``[B]``.
+        step_s: Seconds from one grid position to the next, float64 ``[B]``.
+        duration_s: Length of the video in seconds, float64 ``[B]``.
+        seed: Seed of this window's augmentation, int64 ``[B]``.
+    """
+
+    frames: list[Tensor]
+    mask: Tensor
+    segments: list[Tensor]
+    labels: list[Tensor]
+    video_id: Tensor
+    window: Tensor
+    offset_s: Tensor
+    step_s: Tensor
+    duration_s: Tensor
+    seed: Tensor
+
+
+class SegmentBatch(NamedTuple):
+    """Windows as the model receives them: augmented and normalised on the device.
+
+    Attributes:
+        video: ``[B, T, C, H, W]``, float, in the backbone's normalisation; or features
+            ``[B, S, D]`` that were extracted before.
+        mask: Grid positions that lie within the video, bool ``[B, S]``.
+        segments: Ground truth on the grid, ``B`` tensors ``[G, 2]``.
+        labels: Class indices, ``B`` tensors int64 ``[G]``.
+        video_id: Row of the video in its manifest, int64 ``[B]``.
+        window: Number of the window in its video, int64 ``[B]``.
+        offset_s: Time of grid position 0 in the video in seconds, float64 ``[B]``.
+        step_s: Seconds from one grid position to the next, float64 ``[B]``.
+        duration_s: Length of the video in seconds, float64 ``[B]``.
+    """
+
+    video: Tensor
+    mask: Tensor
+    segments: list[Tensor]
+    labels: list[Tensor]
+    video_id: Tensor
+    window: Tensor
+    offset_s: Tensor
+    step_s: Tensor
+    duration_s: Tensor
+
+
+class SegmentPredictions(NamedTuple):
+    """What the steps of a detector return: every detection of a batch of windows, in seconds.
+
+    Attributes:
+        video_id: Row of the video in its manifest, int64 ``[M]``.
+        window: Number of the window in its video, int64 ``[M]``.
+        segments: Start and end in seconds, float32 ``[M, 2]``.
+        scores: Confidence in [0, 1], float32 ``[M]``.
+        labels: Class index, int64 ``[M]``.
+    """
+
+    video_id: Tensor
+    window: Tensor
+    segments: Tensor
+    scores: Tensor
+    labels: Tensor
