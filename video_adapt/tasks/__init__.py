@@ -4,18 +4,33 @@ from .frozen import FrozenBackboneMixin, ParameterCount, Tuning, frozen_names
 from .heads import LinearHead, TextHead
 from .loading import load_method
 from .losses import soft_target_cross_entropy
-from .optim import OptimizerSpec, decay_groups, takes_decay, warmup_cosine
+from .optim import (
+    DetectionOptimizerSpec,
+    OptimizerSpec,
+    configure,
+    decay_groups,
+    detection_groups,
+    takes_decay,
+)
 from .recognition import RecognitionTask
+from .schedules import DistCosine, MultiStep, Schedule, WarmupCosine, warmup_cosine
 
 __all__ = [
+    "DetectionOptimizerSpec",
+    "DistCosine",
     "FrozenBackboneMixin",
     "LinearHead",
+    "MultiStep",
     "OptimizerSpec",
     "ParameterCount",
     "RecognitionTask",
+    "Schedule",
     "TextHead",
     "Tuning",
+    "WarmupCosine",
+    "configure",
     "decay_groups",
+    "detection_groups",
     "frozen_names",
     "load_method",
     "soft_target_cross_entropy",

@@ -1,20 +1,47 @@
-"""One optimiser recipe for every method: AdamW, warm-up and cosine per step, named groups."""
+"""Optimiser recipes: named parameter groups, one optimiser over them, one schedule on top."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
+from lightning.pytorch import Trainer
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+from torch.optim import Adam, AdamW, Optimizer
+
+from video_adapt.errors import ConfigurationError
+
+from .schedules import DistCosine, Schedule, StepSchedule
 
 NamedParameter = tuple[str, nn.Parameter]
+Algorithm = Literal["AdamW", "Adam"]
 NO_DECAY_SUFFIXES = ("cls_token", "positional_embedding")
+_ALGORITHMS: dict[Algorithm, type[Optimizer]] = {"AdamW": AdamW, "Adam": Adam}
+
+
+class Recipe(Protocol):
+    """What :func:`configure` needs to know of a recipe; rates and decay are in the groups."""
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The optimiser."""
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Its averaging factors."""
+
+    @property
+    def eps(self) -> float:
+        """Its denominator offset."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """How the rates move."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSpec:
-    """AdamW with a learning rate that follows :func:`warmup_cosine`, updated every step.
+    """Recipe of a recogniser: AdamW under :class:`DistCosine`, updated every step.
 
     Args:
         lr: Base learning rate, of the weights that were pre-trained.
@@ -36,47 +63,57 @@ class OptimizerSpec:
     warmup_epochs: float = 0.0
     warmup_start_lr: float = 0.0
 
+    @property
+    def algorithm(self) -> Algorithm:
+        """Always AdamW."""
+        return "AdamW"
 
-def warmup_cosine(
-    epoch: float,
-    *,
-    lr: float,
-    max_epochs: float,
-    warmup_epochs: float = 0.0,
-    warmup_start_lr: float = 0.0,
-) -> float:
-    """Cosine from ``lr`` to 0 over the whole training; warm-up is a line that ends on it.
+    @property
+    def schedule(self) -> Schedule:
+        """The cosine over all epochs of the trainer."""
+        return DistCosine(
+            warmup_epochs=self.warmup_epochs, warmup_start_share=self.warmup_start_lr / self.lr
+        )
 
-    The base rate itself is never reached when there is a warm-up: the line meets the cosine where
-    it already has fallen.
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionOptimizerSpec:
+    """Recipe of a detector: one rate for each of its three parts.
+
+    All that trains inside the backbone is decayed, biases included; of the detector only what
+    ``decay`` says.
 
     Args:
-        epoch: Position in training, fractional.
-        lr: Height of the cosine at epoch 0.
-        max_epochs: Where the cosine ends.
-        warmup_epochs: Where the line meets the cosine.
-        warmup_start_lr: Where the line starts.
+        lr: Base learning rate of the detector.
+        adapter_lr: That of the adapters, where there are any.
+        backbone_lr: That of the backbone's own weights, where they train.
+        weight_decay: Decay of the detector.
+        backbone_weight_decay: Decay of adapters and backbone.
+        decay: ``matrices`` = weights of linear and convolutional layers; ``all`` = everything.
+        algorithm: ``AdamW`` decays weights directly, ``Adam`` through the gradient.
+        schedule: How the rates move.
 
-    Source: schedule of DiST (ICCV 2023), as trained.
+    Source: AdaTAD (CVPR 2024), as trained.
     """
 
-    def cosine(at: float) -> float:
-        return lr * (1.0 + math.cos(math.pi * at / max_epochs)) / 2.0
+    lr: float
+    adapter_lr: float
+    backbone_lr: float = 1e-5
+    weight_decay: float = 0.05
+    backbone_weight_decay: float = 0.05
+    decay: Literal["matrices", "all"] = "matrices"
+    algorithm: Algorithm = "AdamW"
+    schedule: Schedule
 
-    if epoch >= warmup_epochs:
-        return cosine(epoch)
-    end = cosine(warmup_epochs)
-    return warmup_start_lr + (end - warmup_start_lr) * epoch / warmup_epochs
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Adam's averaging factors, which no published detector changes."""
+        return (0.9, 0.999)
 
-
-class StepSchedule(LambdaLR):
-    """One factor on the initial rate of every group, also of groups added during training."""
-
-    def get_lr(self) -> list[float | Tensor]:
-        """Rates of all groups at the current step."""
-        factor = self.lr_lambdas[0](self.last_epoch)
-        groups = self.optimizer.param_groups
-        return [group.setdefault("initial_lr", group["lr"]) * factor for group in groups]
+    @property
+    def eps(self) -> float:
+        """Adam's denominator offset, which no published detector changes."""
+        return 1e-8
 
 
 def takes_decay(name: str, parameter: nn.Parameter) -> bool:
@@ -109,3 +146,90 @@ def decay_groups(
         {"name": f"{name}/no_decay", "params": spared, "lr": rate, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def detection_groups(
+    module: nn.Module,
+    spec: DetectionOptimizerSpec,
+    *,
+    adapters: tuple[str, ...] = ("backbone.adapters.",),
+) -> list[dict[str, Any]]:
+    """Sort the trainable parameters of a detection method into the groups of its recipe.
+
+    Args:
+        module: The method; what lies below ``backbone`` is its backbone, the rest its detector.
+        spec: Rates and decay.
+        adapters: Beginnings of the names of adapters, wherever they are.
+
+    Returns:
+        Groups ``adapters``, ``backbone``, ``detector/decay`` and ``detector/no_decay``, empty ones
+        left out.
+    """
+    kernels = set(_kernels(module))
+    parts: dict[str, list[nn.Parameter]] = {
+        name: [] for name in ("adapters", "backbone", "detector/decay", "detector/no_decay")
+    }
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if name.startswith(adapters):
+            part = "adapters"
+        elif name.startswith("backbone."):
+            part = "backbone"
+        else:
+            decays = spec.decay == "all" or name in kernels
+            part = "detector/decay" if decays else "detector/no_decay"
+        parts[part].append(parameter)
+    rates = {"adapters": spec.adapter_lr, "backbone": spec.backbone_lr}
+    decay = {"detector/decay": spec.weight_decay, "detector/no_decay": 0.0}
+    return [
+        {
+            "name": name,
+            "params": params,
+            "lr": rates.get(name, spec.lr),
+            "weight_decay": decay.get(name, spec.backbone_weight_decay),
+        }
+        for name, params in parts.items()
+        if params
+    ]
+
+
+def _kernels(module: nn.Module) -> Iterator[str]:
+    """Names of the weights of linear and convolutional layers.
+
+    The number of dimensions would not tell: norms and scales may have three to fit ``[B, D, S]``.
+    """
+    for name, child in module.named_modules():
+        if isinstance(child, nn.Linear | _ConvNd):
+            yield f"{name}.weight" if name else "weight"
+
+
+def configure(groups: Sequence[dict[str, Any]], recipe: Recipe, trainer: Trainer) -> dict[str, Any]:
+    """Build the optimiser and its schedule in the form that ``configure_optimizers`` returns.
+
+    Args:
+        groups: Parameter groups, each with its own rate and decay.
+        recipe: Algorithm and schedule.
+        trainer: Tells how many optimiser steps an epoch has.
+
+    Raises:
+        ConfigurationError: If nothing trains, or the schedule lacks the trainer's ``max_epochs``.
+    """
+    if not groups:
+        method = type(trainer.lightning_module).__name__
+        raise ConfigurationError(f"{method} has nothing to train: use validate, or change tuning")
+    algorithm: Any = _ALGORITHMS[recipe.algorithm]
+    optimizer = algorithm(groups, lr=0.0, betas=recipe.betas, eps=recipe.eps)
+    schedule, steps_per_epoch = recipe.schedule, _steps_per_epoch(trainer)
+    epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+
+    def rate(lr: float, step: int) -> float:
+        return schedule.rate(lr, step, steps_per_epoch=steps_per_epoch, epochs=epochs)
+
+    scheduler = {"scheduler": StepSchedule(optimizer, rate), "interval": "step"}
+    return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+
+def _steps_per_epoch(trainer: Trainer) -> int:
+    _ = trainer.estimated_stepping_batches  # counts the batches if nobody has
+    return -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)

@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
-from torch.optim import AdamW
 
 from video_adapt.batches import ClipBatch, ClipPredictions
 from video_adapt.errors import AnnotationError, ConfigurationError, WeightsError
 
 from .losses import soft_target_cross_entropy
-from .optim import OptimizerSpec, StepSchedule, decay_groups, warmup_cosine
+from .optim import OptimizerSpec, configure, decay_groups
 
 
 class RecognitionTask(LightningModule):
@@ -91,31 +90,11 @@ class RecognitionTask(LightningModule):
         ]
 
     def configure_optimizers(self) -> Any:
-        """AdamW over the trainable parameters with the schedule updated at every step."""
+        """The optimiser over the trainable parameters, its schedule updated at every step."""
         spec = self.optimizer
         if spec is None:
             raise ConfigurationError(f"{type(self).__name__} was built without an optimizer")
-        groups = self.parameter_groups(spec)
-        if not groups:
-            raise ConfigurationError(f"{type(self).__name__} has nothing to train: use validate")
-        optimizer = AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps)
-        epochs = self.trainer.max_epochs
-        if epochs is None or epochs < 1:
-            raise ConfigurationError("the schedule runs over epochs: set trainer.max_epochs")
-        steps_per_epoch = self.trainer.estimated_stepping_batches / epochs
-
-        def factor(step: int) -> float:
-            rate = warmup_cosine(
-                step / steps_per_epoch,
-                lr=spec.lr,
-                max_epochs=epochs,
-                warmup_epochs=spec.warmup_epochs,
-                warmup_start_lr=spec.warmup_start_lr,
-            )
-            return rate / spec.lr
-
-        schedule = {"scheduler": StepSchedule(optimizer, factor), "interval": "step"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return configure(self.parameter_groups(spec), spec, self.trainer)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add all that an application needs to run this model on somebody's video."""
