@@ -13,6 +13,7 @@ from .sampling import (
     segment_indices,
 )
 from .transforms import EvalTransform, TrainTransform
+from .window_samplers import SlidingWindows, WholeVideo, WindowSampler
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -22,10 +23,13 @@ __all__ = [
     "IntervalSampler",
     "Mixing",
     "SegmentSampler",
+    "SlidingWindows",
     "TrainTransform",
     "UniformSampler",
     "VideoInfo",
     "VideoReader",
+    "WholeVideo",
+    "WindowSampler",
     "dense_indices",
     "interval_indices",
     "probe",
