@@ -118,6 +118,10 @@ class ClipDataset(Dataset[Sample]):
         """Number of clips."""
         return len(self.entries)
 
+    def collate(self, samples: Sequence[Sample]) -> PackedClips:
+        """Join samples, see :func:`collate`."""
+        return collate(samples)
+
     def __getitem__(self, key: Key) -> Sample:
         """Decode all views of a clip in one pass; never raises for a broken video.
 

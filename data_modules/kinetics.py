@@ -6,8 +6,8 @@ from pathlib import Path
 from video_adapt.video import EvalTransform, FrameSampler, Mixing, TrainTransform
 
 from .annotations import Manifest, Split, hold_out, read_manifest
-from .base import ClipDataModule
 from .classes import ClassNames, read_class_names
+from .clips import ClipDataModule
 from .formats import Format
 from .loader import LoaderOptions, OnBroken
 from .problems import Problems

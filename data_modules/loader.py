@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import av.logging
 import torch
@@ -13,13 +13,51 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from video_adapt.batches import DecodedClips
 from video_adapt.errors import VideoDecodeError
 
-from .annotations import VideoEntry
-from .dataset import BrokenVideo, ClipDataset, PackedClips, collate
+from .dataset import BrokenVideo
 from .samplers import EvalSampler, TrainSampler
 
 logger = logging.getLogger(__name__)
 
 OnBroken = Literal["error", "skip"]
+BatchT = TypeVar("BatchT")
+BatchCo = TypeVar("BatchCo", covariant=True)
+
+
+class Listed(Protocol):
+    """An entry of a manifest, of whatever kind."""
+
+    @property
+    def path(self) -> str:
+        """The file."""
+
+    @property
+    def where(self) -> str:
+        """``file:line`` of the list that names it."""
+
+
+class Packed(Protocol[BatchCo]):
+    """A batch with all its pixels in one piece of memory."""
+
+    @property
+    def shapes(self) -> Sequence[Any]:
+        """Shapes of what is packed; empty where everything is broken."""
+
+    @property
+    def broken(self) -> Sequence[BrokenVideo]:
+        """Videos that failed on the way."""
+
+    def unpack(self) -> BatchCo:
+        """The batch as views into it."""
+
+
+class BatchSource(Protocol[BatchCo]):
+    """A data set by key that says how its samples are joined."""
+
+    def __len__(self) -> int:
+        """Number of entries."""
+
+    def collate(self, samples: Sequence[Any]) -> Packed[BatchCo]:
+        """Join samples."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +117,7 @@ class BrokenLog:
             logger.warning("%s; left out", message)
             self._stop_past_share(message)
 
-    def record_missing(self, missing: Sequence[VideoEntry]) -> None:
+    def record_missing(self, missing: Sequence[Listed]) -> None:
         """Count clips whose files do not exist; one warning for all of them.
 
         Raises:
@@ -101,23 +139,23 @@ class BrokenLog:
             )
 
 
-class ClipLoader:
-    """Iterates over :class:`DecodedClips` and can go on in the middle of an epoch.
+class BatchLoader(Generic[BatchT]):
+    """Iterates over decoded batches and can go on in the middle of an epoch.
 
     Not a ``DataLoader`` but the owner of one, so that a trainer replaces neither its sampler nor
     its batches. The data module saves and restores its place.
 
     Args:
-        dataset: Decodes clips.
+        dataset: Decodes samples and joins them.
         sampler: Order and seeds.
         options: How batches are made.
-        batch_size: Videos per batch.
+        batch_size: Samples per batch.
         broken: Account of broken videos.
     """
 
     def __init__(
         self,
-        dataset: ClipDataset,
+        dataset: BatchSource[BatchT],
         sampler: TrainSampler | EvalSampler,
         *,
         options: LoaderOptions,
@@ -130,12 +168,12 @@ class ClipLoader:
         self._batches = 0
         self._resume: dict[str, int] = {}
         workers = options.num_workers
-        self._loader: DataLoader[PackedClips] = DataLoader(
-            dataset,  # type: ignore[arg-type]  # yields samples, collated into packed clips
+        self._loader: DataLoader[Packed[BatchT]] = DataLoader(
+            dataset,  # type: ignore[arg-type]  # yields samples, collated into packed batches
             batch_size=batch_size,
             sampler=sampler,
             drop_last=isinstance(sampler, TrainSampler),
-            collate_fn=collate,
+            collate_fn=dataset.collate,
             num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=options.prefetch if workers else None,
@@ -168,7 +206,7 @@ class ClipLoader:
         """Batches of a whole epoch, also after resuming inside one."""
         return len(self._loader)
 
-    def __iter__(self) -> Iterator[DecodedClips]:
+    def __iter__(self) -> Iterator[BatchT]:
         """Yield batches; nothing starts before the first one is asked for.
 
         Lightning makes the iterator before it announces the epoch to the sampler, so a loader
@@ -205,6 +243,10 @@ class ClipLoader:
         batches = place["batches"] if place.get("epoch") == self._sampler.epoch else 0
         self._sampler.start = batches * self.batch_size
         return batches
+
+
+class ClipLoader(BatchLoader[DecodedClips]):
+    """Batches of trimmed clips."""
 
 
 def _init_worker(worker: int) -> None:
