@@ -20,7 +20,7 @@ from .convolutions import apply_mask, linear, max_pool, residual_scale
 from .head import Candidates, Detector, SegmentHead
 from .losses import PointLoss, RunningCount, distance_iou_loss, focal_loss
 from .pyramid import FeaturePyramid, Pyramid
-from .towers import Towers, class_tower
+from .towers import Tower, Towers, class_tower
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +157,7 @@ class ActionFormerHead(SegmentHead):
             pads_training=True,
         )
         self.class_tower = class_tower(settings.towers, sizes.width, num_classes)
-        self.offset_tower = settings.towers.build(sizes.width, 2)
+        self.offset_tower = Tower(settings.towers, sizes.width, 2)
         self.scales = nn.ParameterList(torch.ones(()) for _ in range(sizes.levels))
         self.positives = RunningCount(settings.loss.normalizer, settings.loss.momentum)
 

@@ -46,7 +46,7 @@ class RunningCount(nn.Module):
     """A running mean of how many positive points a step has; losses are divided by it.
 
     With several processes it takes the mean count of them all, so that it is the same in each and
-    the averaged gradient weighs every positive alike; the released code keeps that of the first process.
+    the averaged gradient weighs every positive alike; the released code keeps the first one's.
 
     Args:
         initial: Value before the first step.

@@ -118,9 +118,8 @@ class FeaturePyramid(nn.Module):
             All levels, of the padded sequence; levels are normed but not masked.
         """
         tail = self._padded_length(features.shape[1]) - features.shape[1]
-        x = F.pad(features, (0, 0, 0, tail)) * self.dropout(
-            features.new_ones(features[:, :1].shape)
-        )
+        kept = self.dropout(torch.ones_like(features[:, :1]))  # [B, 1, D]: whole channels
+        x = F.pad(features * kept, (0, 0, 0, tail))
         mask = F.pad(mask, (0, tail))
         for unit in self.embed:
             x = unit(x, mask)
@@ -174,7 +173,7 @@ def position_table(length: int, width: int) -> Tensor:
 
 
 def fit_positions(table: Tensor, length: int) -> Tensor:
-    """Positions ``[length, C]`` from a table ``[S, C]``: its start, or where too short, stretched."""
+    """Positions ``[length, C]`` of a table ``[S, C]``: its start, or all of it stretched."""
     if length <= len(table):
         return table[:length]
     channels_first = table.T.unsqueeze(0)  # [1, C, S]

@@ -98,8 +98,9 @@ class SGPBlock(nn.Module):
         self, settings: SGP, width: int, *, window: int, stride: int, drop_path: float
     ) -> None:
         super().__init__()
-        pools = {"max": MaxPool, "mean": lambda: MeanPool(width)}
-        self.pool = nn.Identity() if stride == 1 else pools[settings.pool]()
+        self.pool: nn.Module = nn.Identity()
+        if stride == 2:
+            self.pool = MaxPool() if settings.pool == "max" else MeanPool(width)
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.gate = depthwise(width, kernel=window)
         self.instant = depthwise(width, kernel=1)

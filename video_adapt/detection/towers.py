@@ -1,7 +1,6 @@
 """Small stacks of convolutions that turn every level of a pyramid into statements about points."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -11,25 +10,40 @@ from .convolutions import MaskedConv, TimeConv
 PRIOR = 0.01  # probability of every class before training
 
 
+@dataclass(frozen=True, kw_only=True)
+class Towers:
+    """Sizes of the convolutions that read the pyramid.
+
+    Args:
+        width: Channels of every layer.
+        layers: Layers before the output.
+        kernel: Positions that each convolution sees; odd.
+    """
+
+    width: int = 512
+    layers: int = 2
+    kernel: int = 3
+
+
 class Tower(nn.Module):
     """Masked convolutions and an output convolution; one tower serves every level of a pyramid.
 
     The output is not masked, as in the released code.
 
     Args:
-        widths: Width of the input, then of every layer.
+        settings: Sizes.
+        width: Channels of the pyramid.
         outputs: Channels of the output.
-        kernel: Positions that each convolution sees; odd.
     """
 
-    def __init__(self, widths: Iterable[int], outputs: int, *, kernel: int) -> None:
+    def __init__(self, settings: Towers, width: int, outputs: int) -> None:
         super().__init__()
-        sizes = list(widths)
+        inner, kernel = settings.width, settings.kernel
         self.layers = nn.ModuleList(
-            MaskedConv(narrow, wide, kernel=kernel)
-            for narrow, wide in zip(sizes[:-1], sizes[1:], strict=True)
+            MaskedConv(inner if layer else width, inner, kernel=kernel)
+            for layer in range(settings.layers)
         )
-        self.out = TimeConv(sizes[-1], outputs, kernel=kernel)
+        self.out = TimeConv(inner if settings.layers else width, outputs, kernel=kernel)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Map ``[B, S, C]`` to ``[B, S, outputs]`` under the mask ``[B, S]``."""
@@ -38,29 +52,9 @@ class Tower(nn.Module):
         return self.out(x)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Towers:
-    """Sizes of the convolutions that read the pyramid, shared by its levels.
-
-    Args:
-        width: Channels of every layer.
-        layers: Layers before the output.
-        kernel: Positions seen by each layer; odd.
-    """
-
-    width: int = 512
-    layers: int = 2
-    kernel: int = 3
-
-    def build(self, width: int, outputs: int, *, kernel: int | None = None) -> Tower:
-        """A tower on features of a width."""
-        widths = [width, *[self.width] * self.layers]
-        return Tower(widths, outputs, kernel=kernel or self.kernel)
-
-
-def class_tower(towers: Towers, width: int, num_classes: int) -> Tower:
+def class_tower(settings: Towers, width: int, num_classes: int) -> Tower:
     """A tower whose classes are all improbable before training."""
-    tower = towers.build(width, num_classes)
+    tower = Tower(settings, width, num_classes)
     bias = tower.out.bias
     assert bias is not None
     nn.init.constant_(bias, -math.log((1 - PRIOR) / PRIOR))

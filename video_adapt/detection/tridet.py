@@ -5,7 +5,7 @@ and the released code where the two differ.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -20,7 +20,7 @@ from .head import Candidates, Detector, SegmentHead
 from .losses import PointLoss, RunningCount, distance_iou_loss, focal_loss, point_iou
 from .pyramid import FeaturePyramid, Pyramid
 from .sgp import NORM_GROUPS, SGP, SGPBlock
-from .towers import Towers, class_tower
+from .towers import Tower, Towers, class_tower
 
 # The power of an overlap of zero has an infinite slope; below this overlap the slope is zero.
 LEAST_IOU = 1e-6
@@ -117,11 +117,12 @@ class TriDetHead(SegmentHead):
             windows=windows,
             pads_training=False,
         )
-        towers, kernel = settings.towers, settings.boundary_kernel
+        towers = settings.towers
+        boundary = replace(towers, kernel=settings.boundary_kernel)
         self.class_tower = class_tower(towers, sizes.width, num_classes)
-        self.offset_tower = towers.build(sizes.width, 2 * (settings.bins + 1))
-        self.start_tower = towers.build(sizes.width, num_classes, kernel=kernel)
-        self.end_tower = towers.build(sizes.width, num_classes, kernel=kernel)
+        self.offset_tower = Tower(towers, sizes.width, 2 * (settings.bins + 1))
+        self.start_tower = Tower(boundary, sizes.width, num_classes)
+        self.end_tower = Tower(boundary, sizes.width, num_classes)
         self.scales = nn.ParameterList(torch.ones(()) for _ in range(sizes.levels))
         self.positives = RunningCount(settings.loss.normalizer, settings.loss.momentum)
 
