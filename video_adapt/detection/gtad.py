@@ -16,7 +16,7 @@ from video_adapt.errors import ConfigurationError
 from .balanced_losses import Draw, balanced_bce, balanced_l2
 from .boundaries import boundary_mask
 from .gtad_graph import GCNeXt
-from .gtad_map import HalfSubGraphFeatures, ProposalMap, SubGraphFeatures, proposal_cells
+from .gtad_map import ProposalMap, SubGraphFeatures, proposal_cells
 from .gtad_targets import boundary_targets, overlap_targets
 from .head import Candidates, Detector, SegmentHead
 
@@ -49,7 +49,7 @@ class GTAD(Detector):
         regression_weight: Factor of the regression's loss.
         score: What ranks a proposal: its two confidences, ``iou``, or those and the probabilities
             of its boundaries, ``iouse``.
-        half_cast: Round to half precision where the published code does, at its cost in memory.
+        half_cast: Round to half precision where the published code does.
     """
 
     positions: int = 256
@@ -157,14 +157,14 @@ class GTADHead(SegmentHead):
         self.boundaries = nn.ModuleList(
             nn.Sequential(self._graph(), nn.Conv1d(hidden, 1, 1)) for _ in ("start", "end")
         )
-        features = HalfSubGraphFeatures if settings.half_cast else SubGraphFeatures
-        sub_graphs = features(
+        sub_graphs = SubGraphFeatures(
             cells,
             width=hidden,
             out_width=settings.map_width,
             inner=settings.roi_size,
             context=settings.context_size,
             extension=settings.extension,
+            half_cast=settings.half_cast,
         )
         self.proposals = ProposalMap(self._graph(), sub_graphs)
         self.confidences = ConfidenceHead(

@@ -3,8 +3,6 @@
 Source: G-TAD, Xu et al., CVPR 2020, section 3.3.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,39 +26,9 @@ def proposal_cells(positions: int, durations: int) -> Tensor:
     return torch.stack([start, end], dim=2) * (end <= positions).unsqueeze(2)
 
 
-class CellTaps(NamedTuple):
-    """Which positions each sample of each cell takes, sorted by cell, then by sample.
-
-    Attributes:
-        cell: Number ``d * T + t``, int64 ``[M]``.
-        sample: Below ``inner`` of the features, from there on of the context, int64 ``[M]``.
-        position: int64 ``[M]``.
-        weight: float32 ``[M]``.
-    """
-
-    cell: Tensor
-    sample: Tensor
-    position: Tensor
-    weight: Tensor
-
-
-def cell_taps(rois: Tensor, *, length: int, inner: int, context: int) -> CellTaps:
-    """Sample every region twice: ``inner`` times the features, ``context`` times the context.
-
-    Args:
-        rois: Start and end on the grid, ``[cells, 2]``.
-        length: Positions of the grid.
-        inner: Samples of the features.
-        context: Samples of the context.
-    """
-    parts = []
-    for bins, first in ((inner, 0), (context, inner)):
-        taps = sampling_taps(rois, length=length, bins=bins)
-        sample = taps.row % bins + first
-        parts.append((taps.row // bins, sample, taps.column, taps.weight))
-    cell, sample, position, weight = (torch.cat(part) for part in zip(*parts, strict=True))
-    order = (cell * (inner + context) + sample).argsort(stable=True)
-    return CellTaps(cell[order], sample[order], position[order], weight[order])
+def round_to_half(x: Tensor) -> Tensor:
+    """Return what half precision leaves of ``x``, in float32; gradients are rounded too."""
+    return x.half().float()
 
 
 class SubGraphFeatures(nn.Module):
@@ -78,6 +46,7 @@ class SubGraphFeatures(nn.Module):
         inner: Samples within a cell, of the features themselves.
         context: Samples within a cell, of the mean of each position's neighbours.
         extension: Share of its length by which a cell is extended on either side.
+        half_cast: Round regions and features to half precision, as the published code does.
     """
 
     def __init__(
@@ -89,73 +58,49 @@ class SubGraphFeatures(nn.Module):
         inner: int,
         context: int,
         extension: float,
+        half_cast: bool,
     ) -> None:
         super().__init__()
-        self.durations, self.positions, _ = cells.shape
-        self.inner, self.samples = inner, inner + context
-        self.mix = nn.Conv2d(width * self.samples, out_width, 1)
+        self.inner, self.context, self.half_cast = inner, context, half_cast
+        self.mix = nn.Conv2d(width * (inner + context), out_width, 1)
+        self.durations, length, _ = cells.shape
         start, end = cells.flatten(0, 1).unbind(1)
         margin = extension * (end - start)
         rois = torch.stack([start - margin, end + margin], dim=1)
-        self.sums = self._build_sums(rois, context)
-
-    def _build_sums(self, rois: Tensor, context: int) -> WeightedSums:
-        """From ``[samples * T, O]`` to ``[cells, O]``."""
-        taps = cell_taps(rois, length=self.positions, inner=self.inner, context=context)
-        columns = taps.sample * self.positions + taps.position
-        return WeightedSums(Taps(taps.cell, columns, taps.weight), len(rois))
-
-    def _cell_features(self, x: Tensor, context: Tensor) -> Tensor:
-        """Of one window's ``[T, C]`` and ``[T, C]`` make ``[cells, O]``."""
-        of_features, of_context = self._kernel().split([self.inner, self.samples - self.inner], 1)
-        mixed = torch.cat(
-            [
-                torch.einsum("osc,tc->sto", of_features, x),
-                torch.einsum("osc,tc->sto", of_context, context),
-            ]
-        )
-        out: Tensor = self.sums(mixed.flatten(0, 1))
-        return out
-
-    def _kernel(self) -> Tensor:
-        """Weights by output, sample and channel, ``[O, samples, C]``."""
-        return self.mix.weight.flatten(1).unflatten(1, (-1, self.samples)).transpose(1, 2)
+        taps = _cell_taps(round_to_half(rois) if half_cast else rois, length, (inner, context))
+        self.sums = WeightedSums(taps, len(rois))
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Turn ``[B, C, T]`` and the neighbours' mean ``[B, C, T]`` into ``[B, O, D, T]``."""
-        windows = zip(x.transpose(1, 2), context.transpose(1, 2), strict=True)
-        rows = torch.stack([self._cell_features(*window) for window in windows])  # [B, cells, O]
-        assert self.mix.bias is not None
-        out = F.relu(rows + self.mix.bias)
-        # A view: the convolutions that follow read channels-last memory.
-        return out.unflatten(1, (self.durations, self.positions)).permute(0, 3, 1, 2)
-
-
-class HalfSubGraphFeatures(SubGraphFeatures):
-    """The published code's numbers: aligned before mixing, and in half precision.
-
-    Regions, features and aligned samples are rounded to half precision, gradients too. Needs the
-    memory that :class:`SubGraphFeatures` saves; for comparisons with published weights.
-    """
-
-    def _build_sums(self, rois: Tensor, context: int) -> WeightedSums:
-        """From ``[2 * T, C]``, features above context, to ``[cells * samples, C]``."""
-        rois = round_to_half(rois)
-        taps = cell_taps(rois, length=self.positions, inner=self.inner, context=context)
-        rows = taps.cell * self.samples + taps.sample
-        columns = (taps.sample >= self.inner) * self.positions + taps.position
-        return WeightedSums(Taps(rows, columns, taps.weight), len(rois) * self.samples)
-
-    def _cell_features(self, x: Tensor, context: Tensor) -> Tensor:
-        aligned = round_to_half(self.sums(round_to_half(torch.cat([x, context]))))
-        return F.linear(
-            aligned.unflatten(0, (-1, self.samples)).flatten(1), self._kernel().flatten(1)
+        if self.half_cast:
+            x, context = round_to_half(x), round_to_half(context)
+        kernel = self.mix.weight.flatten(1).unflatten(1, (x.shape[1], -1))  # [O, C, samples]
+        of_x, of_context = kernel.split([self.inner, self.context], dim=2)
+        mixed = torch.cat(
+            [
+                torch.einsum("ocs,bct->bsto", of_x, x),
+                torch.einsum("ocs,bct->bsto", of_context, context),
+            ],
+            dim=1,
         )
+        tables = mixed.flatten(1, 2)  # [B, samples*T, O]
+        assert self.mix.bias is not None
+        rows = torch.stack([self.sums(table) for table in tables])  # [B, D*T, O]
+        # A view: the convolutions that follow read channels-last memory.
+        out = rows.unflatten(1, (self.durations, -1)).permute(0, 3, 1, 2)
+        return F.relu(out + self.mix.bias.view(-1, 1, 1))
 
 
-def round_to_half(x: Tensor) -> Tensor:
-    """Return what half precision leaves of ``x``, in float32; gradients are rounded too."""
-    return x.half().float()
+def _cell_taps(rois: Tensor, length: int, bins: tuple[int, int]) -> Taps:
+    """Taps of both kinds of samples; column ``sample * length + position``, context last."""
+    parts, first = [], 0
+    for count in bins:
+        row, column, weight = sampling_taps(rois, length=length, bins=count)
+        parts.append((row // count, (first + row % count) * length + column, weight))
+        first += count
+    row, column, weight = (torch.cat(part) for part in zip(*parts, strict=True))
+    order = row.argsort(stable=True)
+    return Taps(row[order], column[order], weight[order])
 
 
 class ProposalMap(nn.Module):
