@@ -14,6 +14,7 @@ from .sampling import (
 )
 from .transforms import EvalTransform, TrainTransform
 from .window_samplers import SlidingWindows, WholeVideo, WindowSampler
+from .window_transforms import WindowEvalTransform, WindowTrainTransform
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -29,7 +30,9 @@ __all__ = [
     "VideoInfo",
     "VideoReader",
     "WholeVideo",
+    "WindowEvalTransform",
     "WindowSampler",
+    "WindowTrainTransform",
     "dense_indices",
     "interval_indices",
     "probe",

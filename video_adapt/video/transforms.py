@@ -101,7 +101,7 @@ class TrainTransform:
         Raises:
             ConfigurationError: If the size is not set.
         """
-        size = _required(self.size)
+        size = required_size(self.size)
         seeds: list[int] = clips.seed.tolist()
         drawn = [
             self.draw(seed, clip.shape[-2], clip.shape[-1])
@@ -174,7 +174,7 @@ class EvalTransform:
         Raises:
             ConfigurationError: If the size is not set or larger than the scale.
         """
-        size = _required(self.size)
+        size = required_size(self.size)
         scale = self.scale or size
         if scale < size:
             raise ConfigurationError(
@@ -312,7 +312,12 @@ def rand_augment(frames: Tensor, num_ops: int, magnitude: int, *, seed: int) -> 
         return change(frames)
 
 
-def _required(size: int | None) -> int:
+def required_size(size: int | None) -> int:
+    """The size of a transform.
+
+    Raises:
+        ConfigurationError: If it is not set.
+    """
     if size is None:
         raise ConfigurationError("the transform has no size; give size, the side in pixels")
     return size
