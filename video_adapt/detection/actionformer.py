@@ -153,7 +153,7 @@ class ActionFormerHead(SegmentHead):
             width,
             stem=(block(windows[0], 1) for _ in range(sizes.stem_layers)),
             branch=(block(window, 2) for window in windows[1:]),
-            windows=[window or 1 for window in windows],
+            spans=[max(2 * ((window or 1) // 2), 1) for window in windows],
             pads_training=True,
         )
         self.class_tower = class_tower(settings.towers, sizes.width, num_classes)

@@ -122,8 +122,9 @@ def assign_points(
     shortest, index = length.min(dim=-1, keepdim=True)  # [B, P, 1]
     chosen = learnable & (length <= shortest + 1e-3) if rules.shortest_only else learnable
     one_hot = F.one_hot(classes, num_classes).float()  # [B, G, K]
+    learned = (chosen.float() @ one_hot > 0).float()  # exact under autocast too
     offsets = torch.cat([left.gather(2, index), right.gather(2, index)], dim=-1)
-    return Targets((chosen.float() @ one_hot).clamp(max=1), offsets / stride)
+    return Targets(learned, offsets / stride)
 
 
 def _is_central(

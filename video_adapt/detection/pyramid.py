@@ -67,7 +67,7 @@ class FeaturePyramid(nn.Module):
         stem: Blocks at full resolution, called with features ``[B, S, C]`` and the mask ``[B, S]``
             of their output.
         branch: Blocks of stride 2, one per further level, called likewise.
-        windows: Positions that each level's blocks see; 1 or less where that sets no bound.
+        spans: Positions of each level that an input beyond ``max_length`` is rounded up to.
         pads_training: Whether shorter inputs are padded to ``max_length`` in training too.
 
     Raises:
@@ -81,13 +81,13 @@ class FeaturePyramid(nn.Module):
         *,
         stem: Iterable[nn.Module],
         branch: Iterable[nn.Module],
-        windows: Sequence[int],
+        spans: Sequence[int],
         pads_training: bool,
     ) -> None:
         super().__init__()
         self.stride = settings.strides[-1]
         self.max_length = settings.max_length
-        self.multiple = length_multiple(settings.strides, windows)
+        self.multiple = length_multiple(settings.strides, spans)
         self.pads_training = pads_training
         if self.max_length % self.stride:
             raise ConfigurationError(
@@ -143,19 +143,18 @@ class FeaturePyramid(nn.Module):
         return math.ceil(length / self.multiple) * self.multiple
 
 
-def length_multiple(strides: Sequence[int], windows: Sequence[int]) -> int:
+def length_multiple(strides: Sequence[int], spans: Sequence[int]) -> int:
     """What the length of an input beyond ``max_length`` must be a multiple of.
 
-    The released code takes the largest of the levels' own divisors, which the padding of results
-    depends on. Where the largest stride does not divide it, theirs fails; we take a multiple of
-    both.
+    The released code takes the largest of the levels' own divisors, not their least common
+    multiple, and what a level sees of the padding depends on it. Where the largest stride does not
+    divide it the released code fails; here it is a multiple of both.
 
     Args:
         strides: Grid positions per position of every level.
-        windows: Positions that each level's blocks see.
+        spans: Positions of each level that its blocks want a multiple of.
     """
-    spans = zip(strides, windows, strict=True)
-    largest = max(stride * (window // 2 * 2 if window > 1 else 1) for stride, window in spans)
+    largest = max(stride * span for stride, span in zip(strides, spans, strict=True))
     return math.lcm(largest, strides[-1])
 
 

@@ -101,7 +101,7 @@ class SGPBlock(nn.Module):
         self.pool: nn.Module = nn.Identity()
         if stride == 2:
             self.pool = MaxPool() if settings.pool == "max" else MeanPool(width)
-        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.norm = nn.LayerNorm(width)
         self.gate = depthwise(width, kernel=window)
         self.instant = depthwise(width, kernel=1)
         self.instant_gate = depthwise(width, kernel=1)

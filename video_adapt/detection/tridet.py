@@ -114,7 +114,7 @@ class TriDetHead(SegmentHead):
             width,
             stem=(block(1, 1, 0.0) for _ in range(sizes.stem_layers)),
             branch=(block(window, 2, sizes.drop_path) for window in windows[1:]),
-            windows=windows,
+            spans=windows,
             pads_training=False,
         )
         towers = settings.towers

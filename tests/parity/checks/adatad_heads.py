@@ -114,10 +114,9 @@ class Recording:
         self.head = settings.build(config["in_channels"], config["num_classes"])
         load_strictly(self.head, ours(case.group("weights"), rules))
         self.head.train(config["mode"] == "train")
-        self.stages: list[Tensor] = []
-        blocks = [self.head.pyramid.stem[-1], *self.head.pyramid.branch]
-        for block in blocks:
-            block.register_forward_hook(lambda *call: self.stages.append(call[-1]))
+        self.necks: list[tuple[Tensor, Tensor]] = []  # input and output of the norm of each level
+        for norm in self.head.pyramid.norms:
+            norm.register_forward_hook(lambda _, given, out: self.necks.append((*given, out)))
 
         windows = range(config["B"])
         self.segments = [inputs[f"gt_segments_{i}"] for i in windows]
@@ -142,11 +141,11 @@ class Recording:
 
     def check_pyramid(self) -> None:
         """Every level before and after the neck."""
-        inter, pyramid = self.case.group("inter"), self.head.pyramid
-        assert len(self.stages) == len(pyramid.norms) == len(self.masks)
-        for i, (x, norm) in enumerate(zip(self.stages, pyramid.norms, strict=True)):
-            self.case.assert_close(swap(x), inter[f"proj_{i}"], f"proj {i}")
-            self.case.assert_close(swap(norm(x)), inter[f"neck_{i}"], f"neck {i}")
+        inter = self.case.group("inter")
+        assert len(self.necks) == len(self.masks)
+        for i, (before, after) in enumerate(self.necks):
+            self.case.assert_close(swap(before), inter[f"proj_{i}"], f"proj {i}")
+            self.case.assert_close(swap(after), inter[f"neck_{i}"], f"neck {i}")
         assert torch.equal(self.outputs.mask, torch.cat(self.masks, dim=1))
 
     def check_levels(self, **joined: Sequence[Tensor]) -> None:
