@@ -112,10 +112,10 @@ class VideoLabels:
                 f"{self.path}: has no scores for the video {video!r}; add them, or leave the video "
                 "out of the data"
             )
-        if len(row) != width:
+        if len(row) != width or not all(isinstance(score, float | int) for score in row):
             raise AnnotationError(
-                f"{self.path}: video {video!r} has {len(row)} scores for {width} classes; mend the "
-                "list of classes or the scores"
+                f"{self.path}: video {video!r} has {len(row)} scores for {width} classes, or some "
+                "that are no numbers; mend the list of classes or the scores"
             )
         return row
 
@@ -130,7 +130,7 @@ class VideoLabels:
                 f"{error.filename}: cannot read the video-level scores ({error.strerror}); check "
                 "video_labels"
             ) from error
-        except ValueError as error:
+        except (ValueError, EOFError) as error:
             raise AnnotationError(
                 f"{self.path}: not a file of video-level scores ({error}); expected JSON with "
                 "'results' and 'class', or a .npy matrix"
@@ -141,10 +141,13 @@ class VideoLabels:
             raise ConfigurationError(
                 f"{self.path} does not name its columns; set video_labels.classes to their list"
             )
-        lines = [line.split(maxsplit=1) for line in self.classes.read_text().splitlines()]
+        text = self.classes.read_text(encoding="utf-8")
+        lines = [line.strip().split(maxsplit=1) for line in text.splitlines() if line.strip()]
         numbered = all(line[0] == str(number) for number, line in enumerate(lines, 1))
         names = [line[-1] if numbered else " ".join(line) for line in lines]
         matrix: np.ndarray[Any, Any] = np.load(self.path, allow_pickle=False)
+        if matrix.ndim != 2:
+            raise ValueError(f"its shape is {list(matrix.shape)}, not [videos, classes]")
 
         def lookup(video: str) -> Sequence[float] | None:
             number = video[-4:]
@@ -156,7 +159,9 @@ class VideoLabels:
 
 def _read_json(path: Path) -> tuple[list[str], Lookup]:
     found: Any = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict) or not {"results", "class"} <= found.keys():
-        raise ValueError("no 'results' or no 'class'")
-    results: dict[str, list[float]] = found["results"]
-    return found["class"], lambda video: results.get(video, results.get(video.removeprefix("v_")))
+    if not isinstance(found, dict):
+        raise ValueError("not an object")
+    results, names = (found.get(key) for key in ("results", "class"))
+    if not isinstance(results, dict) or not isinstance(names, list):
+        raise ValueError("'results' is no object or 'class' is no list")
+    return [str(n) for n in names], lambda v: results.get(v, results.get(v.removeprefix("v_")))
