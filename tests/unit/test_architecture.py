@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "checkpoints": BASE,
     "segments": set(),
     "detection": BASE,
-    "adapters": BASE | {"backbones"},
+    "adapters": BASE | {"backbones", "checkpoints"},
     "tasks": BASE | {"backbones", "checkpoints", "metrics", "video", "detection"},
     "callbacks": BASE | {"metrics"},
     "data_modules": BASE | {"video"},

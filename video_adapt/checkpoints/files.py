@@ -15,7 +15,7 @@ from torch import Tensor
 from video_adapt.errors import WeightsError
 
 # Keys under which training frameworks keep the weights, and data-parallel training's prefix.
-_CONTAINERS = ("state_dict", "model_state", "model")
+_CONTAINERS = ("state_dict", "model_state", "model", "module")
 _PARALLEL_PREFIX = "module."
 _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, SafetensorError)
 
@@ -38,8 +38,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """Read the weights of a file, whoever wrote it, to the CPU.
 
-    Understands ``torch.save`` files (also weights below ``state_dict``, ``model_state`` or
-    ``model``, and names that all begin with ``module.``), safetensors and TorchScript archives.
+    Understands ``torch.save`` files (also weights below ``state_dict``, ``model_state``, ``model``
+    or ``module``, and names that all begin with ``module.``), safetensors and TorchScript archives.
 
     Args:
         path: The file.
