@@ -2,5 +2,16 @@
 
 from .inject import Adapter, inject
 from .st_adapter import STAdapter, STBlockAdapter, STBottleneck
+from .tia import TIA, TIA_KEYS, TIABlockAdapter, tia_keys
 
-__all__ = ["Adapter", "STAdapter", "STBlockAdapter", "STBottleneck", "inject"]
+__all__ = [
+    "TIA",
+    "TIA_KEYS",
+    "Adapter",
+    "STAdapter",
+    "STBlockAdapter",
+    "STBottleneck",
+    "TIABlockAdapter",
+    "inject",
+    "tia_keys",
+]

@@ -37,7 +37,7 @@ def inject(backbone: Backbone, adapter: Adapter, *, reads_patches: bool = False)
         backbone: What is adapted; its own weights are not touched.
         adapter: What is put in.
         reads_patches: Whether anything reads the patch tokens behind the last block; False for a
-            read-out from class tokens.
+            read-out from class tokens. Of a backbone without class tokens patches are always read.
 
     Raises:
         ConfigurationError: If the backbone is adapted already, or the adapter edits no block.
@@ -47,6 +47,7 @@ def inject(backbone: Backbone, adapter: Adapter, *, reads_patches: bool = False)
         raise ConfigurationError(
             f"{backbone.name}: blocks {blocks} carry an adapter already; build a fresh backbone"
         )
+    reads_patches = reads_patches or not backbone.class_tokens
     for block in range(backbone.depth):
         edit = adapter.build(block, backbone, reads_patches=reads_patches)
         if edit is not None:

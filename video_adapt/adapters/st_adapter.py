@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from video_adapt.backbones.base import Backbone, BlockAdapter, Grid
+from video_adapt.backbones.base import Backbone, BlockAdapter, Grid, Site
 from video_adapt.errors import ConfigurationError
 
 from .inject import Adapter
@@ -46,11 +46,12 @@ class STBottleneck(nn.Module):
         """Let patches see their neighbours in time.
 
         Args:
-            tokens: ``[B*T, N, D]``, class token first, time inside the batch.
+            tokens: ``[B*T, N, D]``, class token first where there is one, time inside the batch.
             num_frames: ``T``.
-            grid: Rows and columns of patches; ``N = 1 + rows * columns``.
+            grid: Rows and columns of patches, the last tokens.
         """
-        class_token, patches = tokens[:, :1], tokens[:, 1:]
+        count = grid[0] * grid[1]
+        class_token, patches = tokens[:, :-count], tokens[:, -count:]
         hidden = self.fc1(patches).unflatten(0, (-1, num_frames))  # [B, T, P, A]
         hidden = self._convolve(hidden, grid).flatten(0, 1)  # [B*T, P, A]
         return torch.cat([class_token, patches + self.fc2(hidden)], dim=1)
@@ -98,6 +99,10 @@ class STBlockAdapter(BlockAdapter):
             return tokens
         edited: Tensor = self.mlp(tokens, num_frames=num_frames, grid=grid)
         return edited
+
+    def edits(self, site: Site) -> bool:
+        """Whether there is a bottleneck at a site."""
+        return {"before_attention": self.attention, "before_mlp": self.mlp}.get(site) is not None
 
 
 class STAdapter(Adapter):

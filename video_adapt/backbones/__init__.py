@@ -1,7 +1,21 @@
 """Frozen foundations behind one interface: a clip goes in, features of every frame come out."""
 
-from .base import Backbone, BlockAdapter, Features, PixelSpec
+from .base import Backbone, BlockAdapter, BottleneckAdapter, Features, PixelSpec
 from .clip import CLIP
 from .tiny import TinyCLIP
+from .videomae import VideoMAE
+from .videomae_config import VideoMAEConfig
+from .videomae_weights import VIDEOMAE_KEYS
 
-__all__ = ["CLIP", "Backbone", "BlockAdapter", "Features", "PixelSpec", "TinyCLIP"]
+__all__ = [
+    "CLIP",
+    "VIDEOMAE_KEYS",
+    "Backbone",
+    "BlockAdapter",
+    "BottleneckAdapter",
+    "Features",
+    "PixelSpec",
+    "TinyCLIP",
+    "VideoMAE",
+    "VideoMAEConfig",
+]

@@ -2,12 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from video_adapt.errors import ConfigurationError
+
 Grid = tuple[int, int]
+Site = Literal["before_attention", "before_mlp", "after_mlp"]
 
 
 class PixelSpec(NamedTuple):
@@ -27,11 +30,15 @@ class PixelSpec(NamedTuple):
 class Features(NamedTuple):
     """What a backbone says about every frame of a clip.
 
+    A model of video says it once for every ``tubelet`` frames: read ``T`` as its time steps.
+
     Attributes:
-        class_token: Class token after the final norm, ``[B, T, D]``.
-        embedding: The same, projected to the joint image-text space, not normalised ``[B, T, E]``.
+        class_token: Class token after the final norm, ``[B, T, D]``; of a model without one, the
+            mean of its patches after that norm.
+        embedding: The same, projected to the joint image-text space, not normalised ``[B, T, E]``;
+            ``E`` is 0 where there is no such space.
         tokens: Residual stream after the last block, before the final norm ``[B, T, N, D]``,
-            class token first, then patches in row-major order.
+            class token first where there is one, then patches in row-major order.
         blocks: For each requested block, the residual stream behind it ``[B, T, N, D]``.
         queries_keys: For each requested block, its attention queries and keys before scaling and
             softmax, each ``[B, T, N, heads, D / heads]``.
@@ -47,7 +54,9 @@ class Features(NamedTuple):
 class BlockAdapter(nn.Module):
     """Something put inside one transformer block. Override what differs from the plain block.
 
-    Tokens arrive as ``[B*T, N, D]`` with time inside the batch, batch-major.
+    Tokens arrive as ``[B*T, N, D]`` with time inside the batch, batch-major: the time steps of the
+    whole video, also where the backbone itself sees it chunk by chunk. Patches are the last
+    ``rows * columns`` of the ``N`` tokens; a class token, where there is one, comes first.
     """
 
     def before_attention(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:
@@ -57,6 +66,48 @@ class BlockAdapter(nn.Module):
     def before_mlp(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:
         """Edit the residual stream in front of the block's MLP (and its norm)."""
         return tokens
+
+    def after_mlp(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:
+        """Edit the residual stream behind the block."""
+        return tokens
+
+    def edits(self, site: Site) -> bool:
+        """Whether this adapter does anything at a site."""
+        return getattr(type(self), site) is not getattr(BlockAdapter, site)
+
+
+class BottleneckAdapter(BlockAdapter, ABC):
+    """``tokens += expand(mix(squeeze(tokens)))`` behind the block, or beside it.
+
+    Only :meth:`squeeze` is more than linear, and only :meth:`mix` looks at more than one token.
+    Hence a mean over patches may be taken anywhere behind ``squeeze``, and a backbone that works
+    on a long video piece by piece needs nothing but the narrow ``hidden`` of the whole video.
+    """
+
+    @abstractmethod
+    def squeeze(self, tokens: Tensor) -> Tensor:
+        """Narrow every token by itself: ``[..., D]`` to ``[..., R]``."""
+
+    @abstractmethod
+    def mix(self, hidden: Tensor, *, num_frames: int) -> Tensor:
+        """Let every place see itself at other times; linear but for an offset.
+
+        Args:
+            hidden: ``[B*T, N, R]``, time inside the batch.
+            num_frames: ``T``.
+        """
+
+    @abstractmethod
+    def expand(self, hidden: Tensor) -> Tensor:
+        """Widen every token by itself, linearly: ``[..., R]`` to the edit ``[..., D]``."""
+
+    def edit(self, tokens: Tensor, *, num_frames: int) -> Tensor:
+        """What is added to the tokens, ``[B*T, N, D]``."""
+        return self.expand(self.mix(self.squeeze(tokens), num_frames=num_frames))
+
+    def after_mlp(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:
+        """Edit the residual stream behind the block."""
+        return tokens + self.edit(tokens, num_frames=num_frames)
 
 
 class Backbone(nn.Module, ABC):
@@ -72,7 +123,10 @@ class Backbone(nn.Module, ABC):
         depth: Number of transformer blocks.
         heads: Attention heads of a block.
         patch_size: Side of a patch in pixels.
-        embed_dim: Width ``E`` of the joint image-text space.
+        tubelet: Frames that one time step of the features stands for.
+        class_tokens: Number of tokens in front of the patches of a time step: 1 or 0.
+        beside: Whether the adapters stand beside the blocks: the plain model runs without a graph
+            up to the last adapted block, and the edits of its outputs are added to the last one.
     """
 
     name: str
@@ -81,11 +135,37 @@ class Backbone(nn.Module, ABC):
     depth: int
     heads: int
     patch_size: int
-    embed_dim: int
+    tubelet: int = 1
+    class_tokens: int = 1
+    beside: bool = False
 
     def __init__(self) -> None:
         super().__init__()
         self.adapters = nn.ModuleDict()
+        self._embed_dim: int | None = None
+
+    @property
+    def embed_dim(self) -> int:
+        """Width ``E`` of the joint image-text space.
+
+        Raises:
+            ConfigurationError: If this backbone has none.
+        """
+        if self._embed_dim is None:
+            raise self.without_text()
+        return self._embed_dim
+
+    @embed_dim.setter
+    def embed_dim(self, width: int) -> None:
+        self._embed_dim = width
+
+    def without_text(self) -> ConfigurationError:
+        """The error of a backbone that was asked for the image-text space it does not have."""
+        return ConfigurationError(
+            f"{self.name} was never trained with text: it has no image-text space, no text tower "
+            "and no temperature; read its own features (readout: norm_then_mean, head: linear) or "
+            "use a CLIP backbone"
+        )
 
     @property
     def grid(self) -> Grid:
@@ -118,6 +198,21 @@ class Backbone(nn.Module, ABC):
             queries_keys: Numbers of the blocks whose attention queries and keys are wanted.
         """
 
+    def sequence(self, video: Tensor) -> Tensor:
+        """One vector per time step, as a detector wants them.
+
+        Args:
+            video: ``[B, T, C, H, W]``, normalised with :attr:`pixels`.
+
+        Returns:
+            ``[B, T / tubelet, D]``.
+        """
+        return self(video).class_token
+
+    def summarise(self, tokens: Tensor) -> Tensor:
+        """The token of a time step that stands for all: ``[..., N, D]`` to ``[..., D]``."""
+        return tokens[..., 0, :] if self.class_tokens else tokens.mean(dim=-2)
+
     @abstractmethod
     def final_norm(self, tokens: Tensor) -> Tensor:
         """The norm behind the last block, for read-outs that pool before it."""
@@ -135,9 +230,9 @@ class Backbone(nn.Module, ABC):
     def logit_scale(self) -> Tensor:
         """Logarithm of the temperature that multiplies cosine similarities, a scalar."""
 
-    def run_adapter(self, site: str, block: int, tokens: Tensor, *, num_frames: int) -> Tensor:
-        """Apply a block's adapter, if it has one, at ``before_attention`` or ``before_mlp``."""
-        if (key := str(block)) not in self.adapters:
+    def run_adapter(self, site: Site, block: int, tokens: Tensor, *, num_frames: int) -> Tensor:
+        """Apply a block's adapter at a site, if it has one that stands inside the block."""
+        if self.beside or (key := str(block)) not in self.adapters:
             return tokens
         edit = getattr(self.adapters[key], site)
         edited: Tensor = edit(tokens, num_frames=num_frames, grid=self.grid)

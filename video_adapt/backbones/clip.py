@@ -15,6 +15,7 @@ from video_adapt.errors import ConfigurationError, WeightsError
 from .base import Backbone, Features
 from .clip_config import CLIPConfig, parse_config, read_config
 from .clip_weights import CLIP_KEYS, CLIP_UNUSED, POSITIONS, find_weights, fit_positions
+from .ladder import Ladder
 
 logger = logging.getLogger(__name__)
 
@@ -141,18 +142,23 @@ class CLIP(Backbone):
         clips = video.shape[:2]
         streams: dict[int, Tensor] = {}
         heads: dict[int, tuple[Tensor, Tensor]] = {}
-        tokens = self._embed(video.flatten(0, 1))  # [B*T, N, D]
+        ladder = Ladder(self, num_frames=clips[1])
+        with ladder.trunk():
+            tokens = self._embed(video.flatten(0, 1))  # [B*T, N, D]
         for number, block in enumerate(self.blocks):
-            tokens = self.run_adapter("before_attention", number, tokens, num_frames=clips[1])
-            attended, queries, keys = attend(block.attn, block.ln_1(tokens))
-            tokens = tokens + block.ls_1(attended)
-            tokens = self.run_adapter("before_mlp", number, tokens, num_frames=clips[1])
-            tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+            with ladder.trunk():
+                tokens = self.run_adapter("before_attention", number, tokens, num_frames=clips[1])
+                attended, queries, keys = attend(block.attn, block.ln_1(tokens))
+                tokens = tokens + block.ls_1(attended)
+                tokens = self.run_adapter("before_mlp", number, tokens, num_frames=clips[1])
+                tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+                tokens = self.run_adapter("after_mlp", number, tokens, num_frames=clips[1])
+            ladder.read(number, tokens)
             if number in blocks:
                 streams[number] = tokens.unflatten(0, clips)  # [B, T, N, D]
             if number in queries_keys:
                 heads[number] = queries.unflatten(0, clips), keys.unflatten(0, clips)
-        tokens = tokens.unflatten(0, clips)  # [B, T, N, D]
+        tokens = ladder.top(tokens).unflatten(0, clips)  # [B, T, N, D]
         class_token = self.final_norm(tokens[:, :, 0])  # [B, T, D]
         return Features(class_token, class_token @ self.visual.proj, tokens, streams, heads)
 

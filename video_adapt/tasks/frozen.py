@@ -2,17 +2,18 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from video_adapt.backbones.base import Backbone, Features
+from video_adapt.backbones.base import Backbone, BottleneckAdapter, Features
 from video_adapt.checkpoints import digest
 from video_adapt.errors import ConfigurationError, WeightsError
 
-Tuning = Literal["frozen", "adapter", "last_n", "full"]
+Tuning = Literal["frozen", "adapter", "side", "last_n", "full"]
 
 # Frozen parts stay in eval mode on purpose; Lightning takes that for an accident.
 warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of")
@@ -52,19 +53,25 @@ class FrozenBackboneMixin(LightningModule):
         """State what trains inside the backbone.
 
         Args:
-            tuning: ``frozen`` nothing, ``adapter`` the injected adapters, ``last_n`` the last
-                blocks and what follows them, ``full`` the image tower. The text tower and the
-                temperature never train.
+            tuning: ``frozen`` nothing, ``adapter`` the injected adapters inside the blocks,
+                ``side`` the same beside them, so that no gradient passes through a block,
+                ``last_n`` the last blocks and what follows them, ``full`` the image tower. The
+                text tower and the temperature never train.
             last_n: Number of blocks for ``last_n``.
 
         Raises:
             ConfigurationError: If the choice and the backbone contradict each other.
         """
         adapters = list(self.backbone.adapters.parameters())
-        if (tuning == "adapter") != bool(adapters):
+        if (tuning in ("adapter", "side")) != bool(adapters):
             raise ConfigurationError(
                 f"tuning={tuning} with {len(adapters)} adapter weights in the backbone: "
-                "tuning=adapter and an adapter go together; set both or neither"
+                "tuning=adapter (or side) and an adapter go together; set both or neither"
+            )
+        edits = self.backbone.adapters.values()
+        if tuning == "side" and not all(isinstance(edit, BottleneckAdapter) for edit in edits):
+            raise ConfigurationError(
+                "tuning=side wants an adapter that can stand beside a block; set adapter: TIA"
             )
         if not 0 <= last_n <= self.backbone.depth or (tuning == "last_n") != (last_n > 0):
             raise ConfigurationError(
@@ -75,11 +82,13 @@ class FrozenBackboneMixin(LightningModule):
         trained: dict[Tuning, Sequence[nn.Module]] = {
             "frozen": [],
             "adapter": [self.backbone.adapters],
+            "side": [self.backbone.adapters],
             "last_n": self.backbone.last_blocks(last_n) if last_n else [],
             "full": [self.backbone.visual],
         }
         for module in trained[tuning]:
             module.requires_grad_(True)
+        self.backbone.beside = tuning == "side"
         self.tuning = tuning
         self.train(self.training)
 
@@ -90,10 +99,25 @@ class FrozenBackboneMixin(LightningModule):
             video: ``[B, T, C, H, W]``.
             **wanted: What else :meth:`Backbone.forward` shall return.
         """
-        trains = any(p.requires_grad for p in self.backbone.parameters())
-        with torch.set_grad_enabled(trains and torch.is_grad_enabled()):
+        with self._graph():
             features: Features = self.backbone(video, **wanted)
         return features
+
+    def encode_sequence(self, video: Tensor) -> Tensor:
+        """One vector per time step, without a graph where nothing in the backbone trains.
+
+        Args:
+            video: ``[B, T, C, H, W]``.
+
+        Returns:
+            ``[B, T / tubelet, D]``.
+        """
+        with self._graph():
+            return self.backbone.sequence(video)
+
+    def _graph(self) -> AbstractContextManager[object]:
+        trains = any(p.requires_grad for p in self.backbone.parameters())
+        return torch.set_grad_enabled(trains and torch.is_grad_enabled())
 
     def train(self, mode: bool = True) -> "FrozenBackboneMixin":
         """Set the mode; frozen subtrees stay in eval, parameterless layers follow their parent."""

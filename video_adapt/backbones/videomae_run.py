@@ -1,0 +1,346 @@
+"""One pass of long videos through a VideoMAE, a few chunks at a time.
+
+Chunks of a video meet only inside adapters. So everything else runs group of chunks by group of
+chunks, and what a group leaves behind for the backward pass is what it was given: each group is
+recomputed when its turn comes, and the memory beyond the kept inputs is that of one group.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import chain
+from typing import Literal, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .base import Backbone, BlockAdapter, BottleneckAdapter, Grid, Site
+from .ladder import Ladder
+from .videomae_tower import VideoTower
+
+Recompute = Literal["auto", "always", "never"]
+
+# Enough rows to keep a device busy; more would only cost memory.
+_TOKENS_AT_ONCE = {"cpu": 1024}
+_TOKENS_AT_ONCE_ELSEWHERE = 8192
+
+# What happens to the tokens [K, N, D] of one group, given the number of the group.
+Piece = Callable[[int, Tensor], Tensor]
+Stream = list[Tensor]
+Result = TypeVar("Result")
+
+
+class RunSettings(NamedTuple):
+    """How a pass is run; none of it changes results, but for stochastic depth.
+
+    Attributes:
+        recompute: Whether groups are recomputed in the backward pass; ``auto``: where there is
+            more than one.
+        offload: Whether kept inputs wait in host memory; on a CPU they are there already.
+        drop_path: Share of chunks whose branch of the last block is dropped, falling linearly to
+            0 at the first block.
+    """
+
+    recompute: Recompute
+    offload: bool
+    drop_path: float
+
+
+class ChunkedRun:
+    """A pass of one batch.
+
+    Args:
+        backbone: Owner of the adapters, and of where they stand.
+        tower: Its transformer.
+        video: ``[B, T, 3, H, W]``, ``T`` a multiple of the chunk.
+        chunk_frames: Frames of a chunk.
+        grid: Rows and columns of patches.
+        settings: How to run.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        tower: VideoTower,
+        video: Tensor,
+        *,
+        chunk_frames: int,
+        grid: Grid,
+        settings: RunSettings,
+    ) -> None:
+        self.tower = tower
+        self.depth = len(tower.blocks)
+        self.backbone, self.beside = backbone, backbone.beside
+        self.adapters = {int(number): edit for number, edit in backbone.adapters.items()}
+        self.settings = settings
+        self.grid = grid
+        self.patches = grid[0] * grid[1]
+        chunks = video.unflatten(1, (-1, chunk_frames)).flatten(0, 1)  # [B*K, frames, 3, H, W]
+        self.steps_of_chunk = chunk_frames // tower.patch_embed.stride[0]
+        self.steps = video.shape[1] // tower.patch_embed.stride[0]
+        at_once = _TOKENS_AT_ONCE.get(video.device.type, _TOKENS_AT_ONCE_ELSEWHERE)
+        count = max(1, at_once // (self.steps_of_chunk * self.patches))
+        self.pixels: Stream = list(chunks.split(count))
+        self.sizes = [len(group) for group in self.pixels]
+        self.recompute = (
+            torch.is_grad_enabled()
+            and {
+                "auto": len(self.pixels) > 1,
+                "always": True,
+                "never": False,
+            }[settings.recompute]
+        )
+        self.scales = self._draw_scales()
+
+    # --- what is asked for -----------------------------------------------------------------------
+
+    def sequence(self) -> Tensor:
+        """Mean over patches of the last block's output, without a norm: ``[B, S, D]``."""
+        with self._keeping():
+            pooled = self._beside() if self.beside else self._inside()
+        return pooled.unflatten(0, (-1, self.steps))
+
+    def tokens(self, blocks: Collection[int]) -> tuple[Tensor, dict[int, Tensor]]:
+        """Output of the last block, and of the wanted ones, each ``[B, S, patches, D]``."""
+        last = max(self.adapters) if self.beside else self.depth - 1
+        start = min(self._start(), *blocks, *(self.adapters if self.beside else ()), last)
+        ladder = Ladder(self.backbone, num_frames=self.steps)
+        kept: dict[int, Tensor] = {}
+        with self._keeping():
+            stream, pending = self._lower(start)
+            for number in range(start, max([last, *blocks]) + 1):
+                with ladder.trunk():
+                    stream = self._run_block(number, pending, stream)
+                pending = []
+                if self.beside or number == last or number in blocks:
+                    kept[number] = self._by_step(stream)
+                    ladder.read(number, kept[number])
+        shape = (-1, self.steps)
+        top = ladder.top(kept[last]).unflatten(0, shape)
+        return top, {number: kept[number].unflatten(0, shape) for number in blocks}
+
+    # --- the two ways to place adapters ----------------------------------------------------------
+
+    def _inside(self) -> Tensor:
+        start = self._start()
+        if start == self.depth:
+            return torch.cat([self._pool(self._plain(g, x, start)) for g, x in self._groups()])
+        stream, pending = self._lower(start)
+        for number in range(start, self.depth - 1):
+            stream = self._run_block(number, pending, stream)
+            pending = []
+        return self._read_block(self.depth - 1, pending, stream)
+
+    def _beside(self) -> Tensor:
+        """The plain model without a graph, one group after the other, and what stands beside it.
+
+        Behind the activation an adapter is linear and looks along time only, so the mean over
+        patches is taken there: time is mixed on one narrow vector per step.
+        """
+        hidden: dict[int, list[Tensor]] = {number: [] for number in sorted(self.adapters)}
+        pooled = []
+        for group, tokens in self._groups():
+            done = 0
+            for number, found in hidden.items():
+                with torch.no_grad():
+                    tokens = self._plain(group, tokens, number + 1, first=done)
+                done = number + 1
+                found.append(self._recomputed(self._squeeze_and_pool, number, self._lean(tokens)))
+            pooled.append(self._pool(tokens))
+        total = torch.cat(pooled)
+        for number, found in hidden.items():
+            total = total + self._expand_pooled(self._bottleneck(number), torch.cat(found))
+        return total
+
+    def _squeeze_and_pool(self, number: int, tokens: Tensor) -> Tensor:
+        return self._pool(self._bottleneck(number).squeeze(tokens))
+
+    def _expand_pooled(self, adapter: BottleneckAdapter, hidden: Tensor) -> Tensor:
+        mixed = adapter.mix(hidden[:, None], num_frames=self.steps)[:, 0]
+        return adapter.expand(mixed)
+
+    # --- blocks ----------------------------------------------------------------------------------
+
+    def _lower(self, start: int) -> tuple[Stream, list[Piece]]:
+        """Tokens in front of block ``start``, or pixels and the embedding as the first piece."""
+        if start == 0:
+            return self.pixels, [lambda group, pixels: self.tower.embed(pixels)]
+        with torch.no_grad():
+            return [self._plain(group, x, start) for group, x in self._groups()], []
+
+    def _plain(self, group: int, tokens: Tensor, stop: int, *, first: int = 0) -> Tensor:
+        """Embed pixels if need be, and run blocks without adapters on one group."""
+        if first == 0:
+            tokens = self.tower.embed(tokens)
+        for number in range(first, stop):
+            for half in self._halves(number):
+                tokens = half(group, tokens)
+        return tokens
+
+    def _halves(self, number: int) -> tuple[Piece, Piece]:
+        block = self.tower.block(number)
+        attention, mlp = self.scales[number]
+        return (
+            lambda group, tokens: block.attend(tokens, attention[group]),
+            lambda group, tokens: block.transform(tokens, mlp[group]),
+        )
+
+    def _run_block(self, number: int, pending: list[Piece], stream: Stream) -> Stream:
+        """A block and what stands inside it; ``pending`` comes first, recomputed together."""
+        stream, pending = self._run_halves(number, pending, stream)
+        adapter = self._inside_adapter(number)
+        if isinstance(adapter, BottleneckAdapter):
+            return self._add_bottleneck(adapter, pending, stream)
+        stream = self._run(pending, stream)
+        return self._edit("after_mlp", adapter, stream)
+
+    def _read_block(self, number: int, pending: list[Piece], stream: Stream) -> Tensor:
+        """The last block followed by the mean over patches, ``[B*S, D]``."""
+        stream, pending = self._run_halves(number, pending, stream)
+        adapter = self._inside_adapter(number)
+        if isinstance(adapter, BottleneckAdapter):
+            wide, narrow = self._squeeze(adapter, pending, stream, self._pool)
+            return torch.cat(wide) + self._expand_pooled(adapter, torch.cat(narrow))
+        if adapter is not None and adapter.edits("after_mlp"):
+            stream, pending = self._edit("after_mlp", adapter, self._run(pending, stream)), []
+        return torch.cat(self._run([*pending, lambda _, tokens: self._pool(tokens)], stream))
+
+    def _run_halves(
+        self, number: int, pending: list[Piece], stream: Stream
+    ) -> tuple[Stream, list[Piece]]:
+        adapter = self._inside_adapter(number)
+        sites: tuple[Site, Site] = ("before_attention", "before_mlp")
+        for site, half in zip(sites, self._halves(number), strict=True):
+            if adapter is not None and adapter.edits(site):
+                stream, pending = self._edit(site, adapter, self._run(pending, stream)), []
+            pending = [*pending, half]
+        return stream, pending
+
+    def _run(self, pieces: list[Piece], stream: Stream) -> Stream:
+        if not pieces:
+            return stream
+        run = partial(_chain, pieces)
+        return [self._recomputed(run, group, tokens) for group, tokens in enumerate(stream)]
+
+    # --- adapters --------------------------------------------------------------------------------
+
+    def _add_bottleneck(
+        self, adapter: BottleneckAdapter, pieces: list[Piece], stream: Stream
+    ) -> Stream:
+        wide, narrow = self._squeeze(adapter, pieces, stream, lambda tokens: tokens)
+
+        def edits(hidden: Tensor) -> tuple[Tensor, ...]:
+            mixed = adapter.mix(hidden, num_frames=self.steps)
+            rows = [size * self.steps_of_chunk for size in self.sizes]
+            return tuple(adapter.expand(part) for part in mixed.split(rows))
+
+        parts = list(self._recomputed(edits, self._by_step(narrow)))
+        for group in range(len(wide)):  # each is freed when its sum is there
+            wide[group] = wide[group] + parts.pop(0).view_as(wide[group])
+        return wide
+
+    def _squeeze(
+        self,
+        adapter: BottleneckAdapter,
+        pieces: list[Piece],
+        stream: Stream,
+        reduce: Callable[[Tensor], Tensor],
+    ) -> tuple[Stream, Stream]:
+        def run(group: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
+            tokens = _chain(pieces, group, tokens)
+            return reduce(tokens), reduce(adapter.squeeze(tokens))
+
+        results = [self._recomputed(run, group, tokens) for group, tokens in enumerate(stream)]
+        return [wide for wide, _ in results], [narrow for _, narrow in results]
+
+    def _edit(self, site: Site, adapter: BlockAdapter | None, stream: Stream) -> Stream:
+        """Show an adapter the whole video."""
+        if adapter is None or not adapter.edits(site):
+            return stream
+        edit = partial(getattr(adapter, site), num_frames=self.steps, grid=self.grid)
+        edited = self._recomputed(edit, self._by_step(stream))
+        return list(edited.reshape(-1, *stream[0].shape[1:]).split(self.sizes))
+
+    def _inside_adapter(self, number: int) -> BlockAdapter | None:
+        if self.beside or number not in self.adapters:
+            return None
+        adapter = self.adapters[number]
+        assert isinstance(adapter, BlockAdapter)
+        return adapter
+
+    def _bottleneck(self, number: int) -> BottleneckAdapter:
+        adapter = self.adapters[number]
+        assert isinstance(adapter, BottleneckAdapter)  # tuning=side has checked it
+        return adapter
+
+    # --- shapes ----------------------------------------------------------------------------------
+
+    def _groups(self) -> Iterable[tuple[int, Tensor]]:
+        return enumerate(self.pixels)
+
+    def _by_step(self, stream: Sequence[Tensor]) -> Tensor:
+        """Groups ``[K, N, ...]`` as the time steps of all videos, ``[B*S, patches, ...]``."""
+        return torch.cat(list(stream)).flatten(0, 1).unflatten(0, (-1, self.patches))
+
+    def _pool(self, tokens: Tensor) -> Tensor:
+        """Mean over patches: ``[K, N, ...]`` to one vector per time step ``[K*steps, ...]``."""
+        return tokens.unflatten(1, (-1, self.patches)).mean(dim=2).flatten(0, 1)
+
+    # --- memory ----------------------------------------------------------------------------------
+
+    def _start(self) -> int:
+        """The first block that adapters edit or a gradient must reach."""
+        if torch.is_grad_enabled() and not self.beside:
+            if self.pixels[0].requires_grad or _trains(self.tower.patch_embed):
+                return 0
+            trained = [n for n, block in enumerate(self.tower.blocks) if _trains(block)]
+        else:
+            trained = []
+        edited = [] if self.beside else list(self.adapters)
+        return min(chain(trained, edited), default=self.depth)
+
+    def _recomputed(self, function: Callable[..., Result], *args: object) -> Result:
+        if not (self.recompute and torch.is_grad_enabled()):
+            return function(*args)
+        result: Result = checkpoint(function, *args, use_reentrant=False)
+        return result
+
+    def _keeping(self) -> AbstractContextManager[object]:
+        if self.settings.offload and self.recompute and self.pixels[0].is_cuda:
+            return torch.autograd.graph.save_on_cpu(pin_memory=True)
+        return nullcontext()
+
+    def _lean(self, tokens: Tensor) -> Tensor:
+        """In the type that an adapter will read them in: under autocast half the memory."""
+        kind = tokens.device.type
+        autocast = torch.is_autocast_enabled(kind)
+        return tokens.to(torch.get_autocast_dtype(kind)) if autocast else tokens
+
+    def _draw_scales(self) -> list[tuple[list[Tensor | None], list[Tensor | None]]]:
+        """Stochastic depth of both halves of each block, by group.
+
+        Drawn before anything runs, so that a recomputed group drops what it dropped before, and
+        the number of groups makes no difference.
+        """
+        nothing: list[Tensor | None] = [None] * len(self.sizes)
+        scales: list[tuple[list[Tensor | None], list[Tensor | None]]] = []
+        for number in range(self.depth):
+            rate = self.settings.drop_path * number / max(1, self.depth - 1)
+            if rate == 0:
+                scales.append((nothing, nothing))
+                continue
+            keep = torch.rand(2, sum(self.sizes), device=self.pixels[0].device) >= rate
+            attention, mlp = keep / (1 - rate)
+            scales.append((list(attention.split(self.sizes)), list(mlp.split(self.sizes))))
+        return scales
+
+
+def _chain(pieces: list[Piece], group: int, tokens: Tensor) -> Tensor:
+    for piece in pieces:
+        tokens = piece(group, tokens)
+    return tokens
+
+
+def _trains(module: nn.Module) -> bool:
+    return any(p.requires_grad for p in module.parameters())
