@@ -9,32 +9,70 @@ from .accuracy import (
     top_k_accuracy,
     video_accuracy,
 )
+from .detection_errors import (
+    Calibration,
+    ClassErrors,
+    ErrorKind,
+    Matching,
+    OperatingCurve,
+    OperatingPoint,
+    calibrate,
+    class_errors,
+    error_kinds,
+    error_profile,
+    match_detections,
+    operating_curve,
+    threshold_for_precision,
+)
 from .detection_map import DetectionMAP, DetectionResult, average_precision, detection_map
 from .detection_matching import Detections, GroundTruth, check_labels, distinct_events
+from .detection_plots import (
+    plot_class_ap,
+    plot_error_profile,
+    plot_false_alarms,
+    plot_precision_recall,
+)
 from .plots import house_style, plot_confusion, save_figure
 from .proposal_recall import average_recall, recall_at_multiples
 from .verb_noun import action_probs
 
 __all__ = [
     "AccuracyResult",
+    "Calibration",
+    "ClassErrors",
     "DetectionMAP",
     "DetectionResult",
     "Detections",
+    "ErrorKind",
     "GroundTruth",
+    "Matching",
+    "OperatingCurve",
+    "OperatingPoint",
     "VideoAccuracy",
     "VideoScores",
     "action_probs",
     "average_precision",
     "average_recall",
+    "calibrate",
     "check_labels",
+    "class_errors",
     "detection_map",
     "distinct_events",
+    "error_kinds",
+    "error_profile",
     "house_style",
     "label_rank",
+    "match_detections",
     "merge_views",
+    "operating_curve",
+    "plot_class_ap",
     "plot_confusion",
+    "plot_error_profile",
+    "plot_false_alarms",
+    "plot_precision_recall",
     "recall_at_multiples",
     "save_figure",
+    "threshold_for_precision",
     "top_k_accuracy",
     "video_accuracy",
 ]
