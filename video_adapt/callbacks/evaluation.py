@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch import LightningModule, Trainer
 
 from video_adapt.batches import ClipPredictions
 from video_adapt.metrics import AccuracyResult, VideoAccuracy, plot_confusion, save_figure
 
-from .tracking import log_picture, run_directory
+from .evaluation_hooks import EvaluationCallback
+from .tracking import log_picture
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Clip(NamedTuple):
     end_s: float | None
 
 
-class Evaluation(Callback):
+class Evaluation(EvaluationCallback[AccuracyResult]):
     """Measure what ``validation_step`` and ``test_step`` return, merging the views of a video.
 
     Logs ``<stage>/top1``, ``top5``, ``mean_class`` (fractions) and ``videos`` for the stages
@@ -47,94 +47,36 @@ class Evaluation(Callback):
         results: The last result of each stage.
     """
 
-    def __init__(self) -> None:
-        self.results: dict[str, AccuracyResult] = {}
-        self._metrics: dict[str, VideoAccuracy] = {}
+    predictions = ClipPredictions
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the clips of the last evaluation."""
-        self._begin("val", pl_module)
+    def _metric(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> VideoAccuracy:
+        return VideoAccuracy(len(_names(pl_module)))
 
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the clips of the last evaluation."""
-        self._begin("test", pl_module)
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Collect the clips of a batch."""
-        self._metrics["val"].update(ClipPredictions(*outputs))
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Collect the clips of a batch."""
-        self._metrics["test"].update(ClipPredictions(*outputs))
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compute and log the figures."""
-        if not trainer.sanity_checking:
-            self._conclude("val", trainer, pl_module)
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compute and log the figures."""
-        self._conclude("test", trainer, pl_module)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the files, unless training goes on and will validate again."""
-        if trainer.state.fn == TrainerFn.VALIDATING:
-            self._write("val", trainer, pl_module)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the files."""
-        self._write("test", trainer, pl_module)
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the files of the last validation."""
-        if "val" in self.results:
-            self._write("val", trainer, pl_module)
-
-    def _begin(self, stage: str, pl_module: LightningModule) -> None:
-        metric = self._metrics.setdefault(stage, VideoAccuracy(len(_names(pl_module))))
-        metric.to(pl_module.device).reset()
-
-    def _conclude(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
-        result = self._metrics[stage].compute()
-        self._metrics[stage].reset()
-        self.results[stage] = result
-        # Every process has the same figures; of equal numbers the maximum is exact, a mean is not.
-        figures = {
+    def _figures(self, result: AccuracyResult) -> dict[str, float]:
+        return {
             "top1": result.top1,
             "top5": result.top5,
             "mean_class": result.mean_class,
             "videos": float(result.num_videos),
         }
-        for name, value in figures.items():
-            on_bar = name == "top1"
-            key = f"{stage}/{name}"
-            pl_module.log(key, value, prog_bar=on_bar, sync_dist=True, reduce_fx="max")
-        if trainer.is_global_zero:
-            _report(stage, result)
 
-    def _write(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
-        folder = run_directory(trainer)
-        if trainer.state.fn == TrainerFn.FITTING:
-            folder /= stage
-        if not trainer.is_global_zero or stage not in self.results:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
+    def _report(self, stage: str, result: AccuracyResult) -> None:
+        logger.info(
+            "%s: top-1 %.2f %%, top-5 %.2f %%, mean class %.2f %% of %d videos",
+            stage,
+            100 * result.top1,
+            100 * result.top5,
+            100 * result.mean_class,
+            result.num_videos,
+        )
+        if result.num_unlabeled:
+            logger.warning("%s: %d videos have no label, left out", stage, result.num_unlabeled)
+        if undecided := int((result.videos.prediction < 0).sum()):
+            logger.warning("%s: %d videos have a score that is not a number", stage, undecided)
+
+    def _write_files(
+        self, folder: Path, stage: str, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
         result, names = self.results[stage], _names(pl_module)
         write_predictions(folder / "predictions.csv", result, names, _clips(trainer, stage))
         write_metrics(folder / "metrics.json", result, names)
@@ -199,18 +141,3 @@ def _clips(trainer: Any, stage: str) -> list[Clip] | None:
         return None
     entries = trainer.datamodule.manifest(stage).entries
     return [Clip(entry.path, entry.start_s, entry.end_s) for entry in entries]
-
-
-def _report(stage: str, result: AccuracyResult) -> None:
-    logger.info(
-        "%s: top-1 %.2f %%, top-5 %.2f %%, mean class %.2f %% of %d videos",
-        stage,
-        100 * result.top1,
-        100 * result.top5,
-        100 * result.mean_class,
-        result.num_videos,
-    )
-    if result.num_unlabeled:
-        logger.warning("%s: %d videos have no label, left out", stage, result.num_unlabeled)
-    if undecided := int((result.videos.prediction < 0).sum()):
-        logger.warning("%s: %d videos have a score that is not a number", stage, undecided)
