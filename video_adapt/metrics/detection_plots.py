@@ -180,7 +180,7 @@ def plot_false_alarms(curve: OperatingCurve, calibration: Calibration) -> Figure
         _percent_scale(axes, "y", "events found (recall)")
         axes.set_title("What it finds, and what that costs in false alarms")
         if marked:
-            axes.legend(loc="upper left")
+            axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.14))
     return figure
 
 
