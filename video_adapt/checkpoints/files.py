@@ -15,7 +15,7 @@ from torch import Tensor
 from video_adapt.errors import WeightsError
 
 # Keys under which training frameworks keep the weights, and data-parallel training's prefix.
-_CONTAINERS = ("state_dict", "model_state", "model", "module")
+_CONTAINERS = ("state_dict_ema", "state_dict", "model_state", "model", "module")
 _PARALLEL_PREFIX = "module."
 _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, SafetensorError)
 

@@ -1,5 +1,7 @@
 """The jobs: steps, optimiser and freezing that the methods of one job share."""
 
+from .base import Task
+from .detection import DetectionTask
 from .frozen import FrozenBackboneMixin, ParameterCount, Tuning, frozen_names
 from .heads import LinearHead, TextHead
 from .loading import load_method
@@ -17,6 +19,7 @@ from .schedules import DistCosine, MultiStep, Schedule, WarmupCosine, warmup_cos
 
 __all__ = [
     "DetectionOptimizerSpec",
+    "DetectionTask",
     "DistCosine",
     "FrozenBackboneMixin",
     "LinearHead",
@@ -25,6 +28,7 @@ __all__ = [
     "ParameterCount",
     "RecognitionTask",
     "Schedule",
+    "Task",
     "TextHead",
     "Tuning",
     "WarmupCosine",

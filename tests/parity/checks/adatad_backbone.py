@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from tests.parity.cases import Case, check
 from video_adapt.adapters import TIA, TIA_KEYS, TIABlockAdapter, inject, tia_keys
 from video_adapt.backbones import VIDEOMAE_KEYS, VideoMAE, VideoMAEConfig
+from video_adapt.backbones.videomae_config import SIZES
 from video_adapt.backbones.videomae_tower import fit_table, sinusoid_table
 from video_adapt.checkpoints import convert_keys, load_strictly
 from video_adapt.detection.pyramid import fit_positions, position_table
@@ -25,7 +26,7 @@ def architecture(config: dict[str, Any]) -> VideoMAEConfig:
         heads=config["num_heads"],
         hidden=int(width * config["mlp_ratio"]),
         patch_size=config["patch_size"],
-        tubelet=config["tubelet_size"],
+        tubelet=config.get("tubelet_size", SIZES["base"].tubelet),
         chunk_frames=config.get("num_frames", config.get("all_frames")),
         table_size=config["img_size"],
     )
