@@ -4,9 +4,13 @@ from .annotations import Manifest, VideoEntry, read_manifest
 from .base import VideoDataModule
 from .classes import ClassNames, read_class_names
 from .clips import ClipDataModule
+from .features import FeatureFiles
 from .kinetics import KineticsDataModule
 from .loader import BatchLoader, ClipLoader, LoaderOptions
 from .samplers import EvalSampler, TrainSampler, derive_seed
+from .segments import SegmentManifest, VideoSegments
+from .thumos import THUMOSDataModule
+from .windows import WindowDataModule
 
 __all__ = [
     "BatchLoader",
@@ -14,12 +18,17 @@ __all__ = [
     "ClipDataModule",
     "ClipLoader",
     "EvalSampler",
+    "FeatureFiles",
     "KineticsDataModule",
     "LoaderOptions",
     "Manifest",
+    "SegmentManifest",
+    "THUMOSDataModule",
     "TrainSampler",
     "VideoDataModule",
     "VideoEntry",
+    "VideoSegments",
+    "WindowDataModule",
     "derive_seed",
     "read_class_names",
     "read_manifest",

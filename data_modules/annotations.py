@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from video_adapt.errors import AnnotationError
 
@@ -18,11 +18,23 @@ from .problems import Problems
 logger = logging.getLogger(__name__)
 
 Split = Literal["train", "val", "test"]
-_SPLIT_WORDS: dict[Split, set[str]] = {
+SPLIT_WORDS: dict[Split, set[str]] = {
     "train": {"train", "training"},
     "val": {"val", "valid", "validate", "validation"},
     "test": {"test", "testing"},
 }
+
+
+class Listed(Protocol):
+    """An entry of a manifest, of whatever kind."""
+
+    @property
+    def path(self) -> str:
+        """The file."""
+
+    @property
+    def where(self) -> str:
+        """``file:line`` of the list that names it."""
 
 
 class VideoEntry(NamedTuple):
@@ -99,20 +111,20 @@ def read_manifest(
         AnnotationError: On the first fault, with file and line, cause and mend.
     """
     problems = problems or Problems()
-    _require_folder(root)
+    require_folder(root)
     if not source.exists():
         raise AnnotationError(f"{source}: no such list or folder; check `{split}` and `root`")
     rows = _of_split(list(parse(source, format, problems)), split, source)
     if not rows:
         raise AnnotationError(f"{source}: names no video; expected lines or `<class>/*.mp4`")
     classes = classes or _classes_of(rows, source)
-    find = _Finder(root.absolute())
+    find = FileFinder(root.absolute())
     entries: list[VideoEntry] = []
     missing: list[VideoEntry] = []
     for entry, found in _entries(rows, classes, split, find, problems):
         (entries if found else missing).append(entry)
     if missing and not skip_missing:
-        _report_missing(missing, len(rows), root, problems)
+        report_missing(missing, len(rows), root, problems)
     if not entries and problems.strict:
         raise AnnotationError(f"{source}: none of its {len(rows)} videos exists below {root}")
     return Manifest(entries, classes, root, missing)
@@ -143,7 +155,20 @@ def hold_out(manifest: Manifest, every: int = 5) -> tuple[Manifest, Manifest]:
     return train, val
 
 
-def _require_folder(root: Path) -> None:
+def find_source(root: Path, path: str | Path | None) -> Path | None:
+    """A list as named: in the working directory or, where it is not there, below the root."""
+    if path is None:
+        return None
+    below = root / path
+    return below if below.exists() and not Path(path).exists() else Path(path)
+
+
+def require_folder(root: Path) -> None:
+    """Refuse a data root that is none.
+
+    Raises:
+        AnnotationError: If it is not a folder.
+    """
     if not root.is_dir():
         raise AnnotationError(
             f"{root}: the data root is not a folder; set `root` to where the videos are"
@@ -154,7 +179,7 @@ def _of_split(rows: list[Row], split: Split, source: Path) -> list[Row]:
     """Rows of one split where the list holds several; all of them where it holds one or none."""
     if len({row.split for row in rows}) < 2:
         return rows
-    wanted = [row for row in rows if (row.split or "").lower() in _SPLIT_WORDS[split]]
+    wanted = [row for row in rows if (row.split or "").lower() in SPLIT_WORDS[split]]
     if not wanted:
         names = ", ".join(sorted({repr(row.split) for row in rows}))
         raise AnnotationError(f"{source}: no row of the split {split!r}; it has {names}")
@@ -175,7 +200,7 @@ def _classes_of(rows: Iterable[Row], source: Path) -> ClassNames:
 
 
 def _entries(
-    rows: Iterable[Row], classes: ClassNames, split: Split, find: "_Finder", problems: Problems
+    rows: Iterable[Row], classes: ClassNames, split: Split, find: "FileFinder", problems: Problems
 ) -> Iterator[tuple[VideoEntry, bool]]:
     """Checked entries, each with whether its file exists."""
     seen: dict[tuple[str, float | None, float | None], str] = {}
@@ -219,9 +244,7 @@ def _times_are_sound(row: Row, problems: Problems) -> bool:
     return True
 
 
-def _report_missing(
-    missing: Sequence[VideoEntry], total: int, root: Path, problems: Problems
-) -> None:
+def report_missing(missing: Sequence[Listed], total: int, root: Path, problems: Problems) -> None:
     """One sentence for all of them where the first fault stops everything, else one for each."""
     if not problems.strict:
         for entry in missing:
@@ -235,7 +258,7 @@ def _report_missing(
     )
 
 
-class _Finder:
+class FileFinder:
     """Looks files up in folder listings: one listing is cheaper than thousands of stat calls."""
 
     def __init__(self, root: Path) -> None:
@@ -243,6 +266,7 @@ class _Finder:
         self.listings: dict[str, frozenset[str]] = {}
 
     def absolute(self, path: str) -> str:
+        """A path below the root as it is opened."""
         return os.path.normpath(os.path.join(self.root, path))  # noqa: PTH118
 
     def __call__(self, paths: Iterable[str]) -> str | None:

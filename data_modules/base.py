@@ -10,8 +10,8 @@ from lightning.pytorch import LightningDataModule
 
 from video_adapt.errors import ConfigurationError
 
-from .annotations import Split
-from .loader import BatchLoader, BrokenLog, Listed, LoaderOptions, OnBroken
+from .annotations import Listed, Split
+from .loader import BatchLoader, BrokenLog, LoaderOptions, OnBroken
 from .problems import Problems
 from .samplers import TrainSampler
 

@@ -20,7 +20,7 @@ from .samplers import Key
 # Streams of random numbers below a clip's seed; frames are drawn from the seed itself, and the
 # transforms of video_adapt.video own the streams 1 and 2.
 REPLACEMENT, MIXING = 3, 4
-_MAX_DRAWS = 10
+MAX_DRAWS = 10
 _TIME_SLACK_S = 1e-4
 """Lists round their times; a frame this close before a start still belongs to the clip."""
 
@@ -131,7 +131,7 @@ class ClipDataset(Dataset[Sample]):
         row, seed = key
         broken: list[BrokenVideo] = []
         draws = np.random.default_rng([seed, REPLACEMENT])
-        for _ in range(_MAX_DRAWS):
+        for _ in range(MAX_DRAWS):
             entry = self.entries[row]
             try:
                 views = self._decode(entry, seed)

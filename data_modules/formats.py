@@ -64,7 +64,7 @@ def detect(source: Path) -> Format:
     columns = {cell.strip() for cell in first.split(",")}
     if "youtube_id" in columns:
         return "kinetics"
-    if {"path", "label"} <= columns:
+    if "path" in columns:
         return "csv"
     rest, _, last = first.rpartition(" ")
     spaced = last.isdecimal() and not rest.rstrip().endswith(",")
@@ -93,11 +93,11 @@ def parse_list(source: Path, problems: Problems) -> Iterator[Row]:
 
 
 def parse_csv(source: Path, problems: Problems) -> Iterator[Row]:
-    """``path,label[,start_s,end_s,split]`` with a header, or ``path,label`` without one."""
+    """``path[,label,start_s,end_s,split]`` with a header, or ``path,label`` without one."""
     with _open(source) as file:
         first = file.readline()
     columns = [cell.strip() for cell in first.split(",")]
-    if not {"path", "label"} <= set(columns):
+    if "path" not in columns:
         yield from _parse_headless_csv(source, problems)
         return
     for where, cells in _csv_rows(source, problems):

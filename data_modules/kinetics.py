@@ -5,7 +5,7 @@ from pathlib import Path
 
 from video_adapt.video import EvalTransform, FrameSampler, Mixing, TrainTransform
 
-from .annotations import Manifest, Split, hold_out, read_manifest
+from .annotations import Manifest, Split, find_source, hold_out, read_manifest
 from .classes import ClassNames, read_class_names
 from .clips import ClipDataModule
 from .formats import Format
@@ -77,14 +77,14 @@ class KineticsDataModule(ClipDataModule):
         self.root = Path(root)
         self.format: Format = format
         self.sources: dict[Split, Path | None] = {
-            "train": self._find(train),
-            "val": self._find(val),
-            "test": self._find(test),
+            "train": find_source(self.root, train),
+            "val": find_source(self.root, val),
+            "test": find_source(self.root, test),
         }
         self.hold_out = False
         if not any(self.sources.values()):
             self._use_folders()
-        self._classes_file = self._find(classes)
+        self._classes_file = find_source(self.root, classes)
         self._classes: ClassNames | None = None
 
     @property
@@ -122,12 +122,6 @@ class KineticsDataModule(ClipDataModule):
         if names_itself:
             self._classes = manifest.classes
         return self._held_out(manifest, split) if self.hold_out else manifest
-
-    def _find(self, path: str | Path | None) -> Path | None:
-        if path is None:
-            return None
-        below = self.root / path
-        return below if below.exists() and not Path(path).exists() else Path(path)
 
     def _use_folders(self) -> None:
         """Find the folders of the splits where no list is named."""

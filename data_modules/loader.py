@@ -13,6 +13,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from video_adapt.batches import DecodedClips
 from video_adapt.errors import VideoDecodeError
 
+from .annotations import Listed
 from .dataset import BrokenVideo
 from .samplers import EvalSampler, TrainSampler
 
@@ -21,18 +22,6 @@ logger = logging.getLogger(__name__)
 OnBroken = Literal["error", "skip"]
 BatchT = TypeVar("BatchT")
 BatchCo = TypeVar("BatchCo", covariant=True)
-
-
-class Listed(Protocol):
-    """An entry of a manifest, of whatever kind."""
-
-    @property
-    def path(self) -> str:
-        """The file."""
-
-    @property
-    def where(self) -> str:
-        """``file:line`` of the list that names it."""
 
 
 class Packed(Protocol[BatchCo]):

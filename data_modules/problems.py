@@ -16,6 +16,10 @@ Kind = Literal[
     "truncated",
     "mislabelled",
     "leakage",
+    "subset",
+    "rate",
+    "short",
+    "features",
 ]
 
 

@@ -61,19 +61,22 @@ class TrainSampler(Sampler[Key]):
 
 
 class EvalSampler(Sampler[Key]):
-    """Rows in order, ``rank::world``: no padding, so no clip is counted twice.
+    """Rows in order, each in one process: no padding, so nothing is counted twice.
 
     Args:
-        size: Number of clips in the manifest.
+        size: Number of rows.
         rank: Number of this process.
         world: Number of processes.
+        in_a_row: Give each process rows that follow one another, as windows of a video do,
+            instead of every ``world``-th.
     """
 
-    def __init__(self, size: int, *, rank: int = 0, world: int = 1) -> None:
-        self.rows = range(rank, size, world)
+    def __init__(self, size: int, *, rank: int = 0, world: int = 1, in_a_row: bool = False) -> None:
+        share = range(size * rank // world, size * (rank + 1) // world)
+        self.rows = share if in_a_row else range(rank, size, world)
 
     def __len__(self) -> int:
-        """Clips of this process."""
+        """Rows of this process."""
         return len(self.rows)
 
     def __iter__(self) -> Iterator[Key]:

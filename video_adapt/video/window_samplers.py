@@ -79,13 +79,19 @@ class WindowSampler(ABC):
         """Frames ``T`` of a window."""
         return self.positions * self.frames_per_position
 
+    @property
+    @abstractmethod
+    def counts_frames(self) -> bool:
+        """Whether windows depend on the number of frames, not on the length in seconds alone."""
+
     @abstractmethod
     def timing(self, duration_s: float, num_frames: int) -> Timing:
         """Length of a video as its grid counts it.
 
         Args:
             duration_s: Its length in seconds.
-            num_frames: Its frames as annotated or, where they are not, as the file has them.
+            num_frames: Its frames as annotated or, where they are not, as the file has them;
+                anything where :attr:`counts_frames` is false.
         """
 
     @abstractmethod
@@ -189,6 +195,11 @@ class SlidingWindows(WindowSampler):
     def frame_stride(self) -> int:
         """Frames of the video from one frame that is read to the next."""
         return self.snippet_stride // self.frames_per_position
+
+    @property
+    def counts_frames(self) -> bool:
+        """True unless frames are counted at a fixed rate."""
+        return self.fps is None
 
     def timing(self, duration_s: float, num_frames: int) -> Timing:
         """Length of a video, see :class:`WindowSampler`."""
@@ -295,6 +306,11 @@ class WholeVideo(WindowSampler):
                 f"positions {self.positions} and frames_per_position {self.frames_per_position} "
                 f"must be positive, min_share {self.min_share} must lie in [0, 1)"
             )
+
+    @property
+    def counts_frames(self) -> bool:
+        """False: positions are shares of the length."""
+        return False
 
     def timing(self, duration_s: float, num_frames: int) -> Timing:
         """Length of a video, see :class:`WindowSampler`."""
