@@ -2,6 +2,8 @@
 
 from .checkpoint_file import CheckpointFile
 from .cost import Cost, count_multiply_adds
+from .detection_evaluation import DetectionEvaluation
+from .ema import EMA
 from .evaluation import Evaluation
 from .gpu_memory import PeakMemory
 from .progress import Progress
@@ -9,8 +11,10 @@ from .save_config import SaveConfig
 from .tracking import WandbTracker, run_directory
 
 __all__ = [
+    "EMA",
     "CheckpointFile",
     "Cost",
+    "DetectionEvaluation",
     "Evaluation",
     "PeakMemory",
     "Progress",
