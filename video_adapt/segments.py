@@ -160,7 +160,7 @@ def suppress(
     found = list(pool.take(decay, min_score, len(order) if limit is None else limit))
     place = np.concatenate([np.zeros(0, np.int64), *(place for place, _ in found)])
     final = np.concatenate([np.zeros(0, np.float32), *(score for _, score in found)])
-    best = np.lexsort((place, -final))[:limit]
+    best = np.argsort(-final, kind="stable")[:limit]
     rows = torch.from_numpy(order[place[best]])
     return Kept(rows.to(scores.device), torch.from_numpy(final[best]).to(scores.device))
 

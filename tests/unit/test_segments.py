@@ -137,6 +137,12 @@ def test_equal_scores_are_taken_by_start_whatever_the_order(seed):
     assert segments[one.rows[0], 0] == first
 
 
+def test_equal_scores_that_stay_equal_are_in_order_of_time():
+    start = torch.randperm(90, generator=torch.Generator().manual_seed(0)).float()
+    kept = soft_nms(torch.stack([start, start + 0.5], 1), torch.full((90,), 0.5), sigma=0.5)
+    assert start[kept.rows].tolist() == list(range(90))
+
+
 def test_no_segments_and_one_segment():
     none = soft_nms(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0, dtype=torch.long), sigma=0.5)
     assert none.rows.shape == none.scores.shape == (0,)

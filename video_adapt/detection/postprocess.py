@@ -167,7 +167,7 @@ class PostProcess:
         )
         if self.nms is not None and self.nms_per == "window":
             rows = self._suppress(rows)
-        # Double precision: an hour at 30 frames per second leaves float32 no thousandths.
+        # In double precision, so that times of hours are rounded once.
         seconds = batch.offset_s[row] + rows.segments.double() * batch.step_s[row]
         seconds = seconds.clamp(min=0).minimum(batch.duration_s[row])
         lasting = seconds[:, 1] - seconds[:, 0] >= self.min_duration_s

@@ -193,14 +193,15 @@ def test_windows_are_placed_in_their_video_and_stay_within_it():
     assert result.window.tolist() == [0, 0, 0, 3, 3, 3]
 
 
-def test_times_of_hours_keep_their_thousandths():
-    batch = make_batch([0], [9000.0])._replace(
+def test_times_of_hours_are_rounded_once():
+    batch = make_batch([0], [9000.1])._replace(
         duration_s=torch.tensor([1e5], dtype=torch.float64),
         step_s=torch.tensor([4 / 29.97], dtype=torch.float64),
     )
-    found = Candidates(torch.tensor([[1000.0, 1001.0]]), torch.tensor([[0.5]]))
-    segment = PostProcess().windows([found], batch).segments[0, 1].item()
-    assert segment == pytest.approx(9000 + 1001 * 4 / 29.97, abs=5e-4)
+    end = torch.arange(50.0)
+    found = Candidates(torch.stack([end - 1, end], 1), torch.linspace(0.9, 0.1, 50)[:, None])
+    exact = (9000.1 + end.double() * 4 / 29.97).float()
+    assert torch.equal(PostProcess().windows([found], batch).segments[:, 1], exact)
 
 
 def test_short_detections_go_only_where_a_least_duration_is_set():
@@ -227,6 +228,13 @@ def test_suppression_per_window_is_on_the_grid_and_happens_once():
     torch.testing.assert_close(torch.tensor(as_rows(result)), expected.repeat(2, 1))
     final = post.videos(result)
     assert sorted(final.scores.tolist()) == sorted(result.scores.tolist())
+
+
+def test_official_mode_rounds_what_it_returns():
+    result = PostProcess(nms=NMS(sigma=0.3), mode="official").videos(make_predictions())
+    for values, steps in ((result.segments, 100), (result.scores, 1e4)):
+        parts = values.double() * steps
+        torch.testing.assert_close(parts, parts.round(), atol=1e-3, rtol=0)
 
 
 def test_official_mode_rounds_before_suppression():

@@ -64,6 +64,7 @@ def test_classes_are_those_of_the_data_whatever_order_and_number_the_file_has(pa
         make_segments([0], [1.0]), ["a"], ["sing", "jump"]
     )
     assert result.labels.tolist() == [0, 1]
+    assert result.video_id.tolist() == [0, 0]
     torch.testing.assert_close(result.scores, torch.tensor([0.9, 0.1]))
 
 
