@@ -10,6 +10,7 @@ from .accuracy import (
     video_accuracy,
 )
 from .detection_errors import (
+    TARGET_PRECISIONS,
     Calibration,
     ClassErrors,
     ErrorKind,
@@ -37,6 +38,7 @@ from .proposal_recall import average_recall, recall_at_multiples
 from .verb_noun import action_probs
 
 __all__ = [
+    "TARGET_PRECISIONS",
     "AccuracyResult",
     "Calibration",
     "ClassErrors",
