@@ -138,9 +138,13 @@ def test_equal_scores_are_taken_by_start_whatever_the_order(seed):
 
 
 def test_equal_scores_that_stay_equal_are_in_order_of_time():
-    start = torch.randperm(90, generator=torch.Generator().manual_seed(0)).float()
-    kept = soft_nms(torch.stack([start, start + 0.5], 1), torch.full((90,), 0.5), sigma=0.5)
-    assert start[kept.rows].tolist() == list(range(90))
+    rng = torch.Generator().manual_seed(0)
+    start, labels = torch.randperm(90, generator=rng), torch.randint(3, (90,), generator=rng)
+    scores = torch.tensor([0.9, 0.5, 0.7])[torch.randint(3, (90,), generator=rng)]
+    kept = soft_nms(torch.stack([start, start + 0.5], 1), scores, labels, sigma=0.5)
+    for label in range(3):
+        mine = kept.rows[labels[kept.rows] == label].tolist()
+        assert mine == sorted(mine, key=lambda row: (-scores[row], start[row]))
 
 
 def test_no_segments_and_one_segment():
