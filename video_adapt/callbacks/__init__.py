@@ -3,6 +3,7 @@
 from .checkpoint_file import CheckpointFile
 from .cost import Cost, count_multiply_adds
 from .detection_evaluation import DetectionEvaluation
+from .effective_batch import EffectiveBatch
 from .ema import EMA
 from .evaluation import Evaluation
 from .gpu_memory import PeakMemory
@@ -15,6 +16,7 @@ __all__ = [
     "CheckpointFile",
     "Cost",
     "DetectionEvaluation",
+    "EffectiveBatch",
     "Evaluation",
     "PeakMemory",
     "Progress",
