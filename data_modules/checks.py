@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from video_adapt.video.packet_index import read_index
 from .annotations import Manifest, Split, VideoEntry
 from .problems import Kind, Problems
 
-_TIME_SLACK_S = 0.1
+TIME_SLACK_S = 0.1
 """Durations in headers are rounded, and the last frame's own duration is often left out."""
 
 
@@ -25,12 +25,16 @@ class VideoFacts(NamedTuple):
         size: Bytes.
         duration_s: Length in seconds; None if it cannot be read.
         fault: Kind and cause if something is wrong with the file itself.
+        num_frames: Frames, or rows of features; 0 if they cannot be read.
+        fps: Frames per second; 0 if there are none.
     """
 
     path: str
     size: int
     duration_s: float | None
     fault: tuple[Kind, str] | None
+    num_frames: int = 0
+    fps: float = 0.0
 
 
 def inspect_video(path: str, *, decode: bool = False) -> VideoFacts:
@@ -48,7 +52,7 @@ def inspect_video(path: str, *, decode: bool = False) -> VideoFacts:
     if (promised := read_index(Path(path)).promised) > info.num_frames:
         text = f"{path}: its header promises {promised} frames, {info.num_frames} can be read"
         fault = ("truncated", f"{text}; copy it again or remove it")
-    return VideoFacts(path, size, info.duration_s, fault)
+    return VideoFacts(path, size, info.duration_s, fault, info.num_frames, info.fps)
 
 
 def check_manifests(
@@ -67,7 +71,8 @@ def check_manifests(
             _check_folder(entry, manifest, problems)
         if split == "train":
             _check_coverage(manifest, problems)
-    _check_copies(manifests, _content_ids(facts.values()), problems)
+    entries = {split: manifest.entries for split, manifest in manifests.items()}
+    check_copies(entries, facts, problems)
 
 
 def _decode_all(path: str) -> None:
@@ -82,7 +87,7 @@ def _check_file(entry: VideoEntry, facts: VideoFacts, problems: Problems) -> Non
     if facts.duration_s is None:
         return
     latest_s = max(entry.start_s or 0.0, entry.end_s or 0.0)
-    if latest_s > facts.duration_s + _TIME_SLACK_S or (entry.start_s or 0.0) >= facts.duration_s:
+    if latest_s > facts.duration_s + TIME_SLACK_S or (entry.start_s or 0.0) >= facts.duration_s:
         text = f"{entry.path} lasts {facts.duration_s:.2f} s, the clip runs from"
         problems.add("time", entry.where, f"{text} {entry.start_s} s to {entry.end_s} s")
 
@@ -110,13 +115,16 @@ def _check_coverage(manifest: Manifest, problems: Problems) -> None:
             problems.add("label", str(manifest.root), text)
 
 
-def _check_copies(
-    manifests: Mapping[Split, Manifest], content: Mapping[str, str], problems: Problems
+def check_copies(
+    clips: Mapping[Split, Sequence[VideoEntry]],
+    facts: Mapping[str, VideoFacts],
+    problems: Problems,
 ) -> None:
-    """The same pixels twice: within a split a duplicate, in training and evaluation a leak."""
+    """Note the same pixels twice: within a split a duplicate, in training and evaluation a leak."""
+    content = _content_ids(facts.values())
     seen: dict[str, list[tuple[Split, VideoEntry]]] = defaultdict(list)
-    for split, manifest in manifests.items():
-        for entry in manifest.entries:
+    for split, entries in clips.items():
+        for entry in entries:
             known = seen[content[entry.path]]
             for other_split, other in known:
                 if _overlap(entry, other):

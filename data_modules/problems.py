@@ -19,6 +19,7 @@ Kind = Literal[
     "subset",
     "rate",
     "short",
+    "events",
     "features",
 ]
 

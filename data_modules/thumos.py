@@ -159,6 +159,11 @@ class THUMOSDataModule(WindowDataModule):
         trains = split == "train" and problems.strict
         return self._trainable(manifest, source) if trains else manifest
 
+    def annotated(self, problems: Problems) -> list[list[VideoRow]]:
+        """Every annotation file as it is written, all of its subsets."""
+        named = dict.fromkeys(path for path in self.sources.values() if path is not None)
+        return [self._parsed(source, problems) for source in named]
+
     def _trainable(self, manifest: SegmentManifest, source: Path) -> SegmentManifest:
         """The videos that training can use.
 

@@ -1,11 +1,15 @@
-"""``video-adapt data-check``: look at every video of a data set before training on it."""
+"""``video-adapt data-check``: look at every video of a data set before training on it.
+
+Lists of trimmed clips and annotations of segments in long videos are told apart by the class that
+an experiment file names or, without one, by ``--segments`` or a JSON object with a ``database``.
+"""
 
 import argparse
 import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -15,13 +19,19 @@ from typing import TYPE_CHECKING, Any
 from video_adapt.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from data_modules.annotations import Manifest, Split
+    from data_modules import KineticsDataModule, THUMOSDataModule
+    from data_modules.annotations import Split
     from data_modules.checks import VideoFacts
-    from data_modules.kinetics import KineticsDataModule
-    from data_modules.problems import Problem
+    from data_modules.problems import Problem, Problems
+
+    DataModule = KineticsDataModule | THUMOSDataModule
 
 HELP = "find missing, broken, copied, leaking and mislabelled videos of a data set"
 _LIST_ARGUMENTS = ("root", "train", "val", "test", "classes", "format")
+_SEGMENT_ARGUMENTS = (
+    *("root", "train", "val", "test", "classes", "subsets", "class_agnostic", "exclude"),
+    *("ignore_labels", "video_path", "features", "sampler", "frames_per_chunk"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test", help="test list or folder")
     parser.add_argument("--classes", help="class names file")
     parser.add_argument("--format", help="format of the lists (default: told from their content)")
+    parser.add_argument(
+        "--segments", action="store_true", help="the lists tell of segments in long videos"
+    )
     parser.add_argument("--decode", action="store_true", help="decode every frame, not the headers")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="parallel readers")
     parser.add_argument("--json", type=Path, help="also write the report to this file")
@@ -45,35 +58,64 @@ def run(args: argparse.Namespace) -> int:
         AnnotationError: If a list or the class names cannot be read at all.
         ConfigurationError: If neither a config with `data` nor a root is given.
     """
-    from data_modules.checks import check_manifests
     from data_modules.problems import Problems
 
     problems = Problems(strict=False)
-    manifests = _read(_data_module(args), problems)
+    module = _data_module(args)
+    manifests = _read(module, problems)
     paths = {entry.path for manifest in manifests.values() for entry in manifest.entries}
-    facts = _inspect(sorted(paths), decode=args.decode, workers=args.workers)
-    check_manifests(manifests, facts, problems)
+    inspect = _inspector(module, decode=args.decode)
+    facts = _inspect(sorted(paths), inspect, workers=args.workers)
+    _check(module, manifests, facts, problems)
     found = list(dict.fromkeys(problems.found))
     counts: dict[str, int] = {split: len(manifest) for split, manifest in manifests.items()}
-    _print(found, counts)
+    _print(found, counts, module.unit)
     if args.json is not None:
-        _write_json(args.json, found, counts)
+        _write_json(args.json, found, counts, module.unit)
     return 1 if found else 0
 
 
-def _data_module(args: argparse.Namespace) -> "KineticsDataModule":
-    from data_modules.kinetics import KineticsDataModule
+def _data_module(args: argparse.Namespace) -> "DataModule":
+    from data_modules import KineticsDataModule, THUMOSDataModule
 
-    stated = {key: getattr(args, key) for key in _LIST_ARGUMENTS if getattr(args, key) is not None}
-    given = {**(_data_of(args.config) if args.config else {}), **stated}
+    name, given = _data_of(args.config) if args.config else ("", {})
+    given |= {key: found for key in _LIST_ARGUMENTS if (found := getattr(args, key)) is not None}
     if "root" not in given:
         raise ConfigurationError("data-check needs -c EXPERIMENT.yaml or --root FOLDER")
-    return KineticsDataModule(**given)
+    segments = args.segments or name == "THUMOSDataModule" or (not name and _has_database(given))
+    known = _SEGMENT_ARGUMENTS if segments else _LIST_ARGUMENTS
+    chosen = {key: value for key, value in given.items() if key in known}
+    return (THUMOSDataModule if segments else KineticsDataModule)(**_built(chosen))
 
 
-def _data_of(config: Path) -> dict[str, Any]:
-    """The arguments that name files in the ``data`` part of an experiment, includes followed."""
-    from omegaconf import DictConfig
+def _has_database(given: Mapping[str, Any]) -> bool:
+    """Whether the first list is a JSON object, where lists of clips are JSON arrays."""
+    from data_modules.annotations import find_source
+
+    named = next((given[key] for key in ("train", "val", "test") if given.get(key)), None)
+    source = find_source(Path(given["root"]), named)
+    if source is None or source.suffix != ".json" or not source.is_file():
+        return False
+    with source.open(encoding="utf-8-sig") as file:
+        return file.read(64).lstrip().startswith("{")
+
+
+def _built(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments with the two components that decide how files are looked at."""
+    from data_modules import FeatureFiles
+    from video_adapt import video
+
+    if (features := arguments.get("features")) is not None:
+        arguments["features"] = FeatureFiles(**features.get("init_args", features))
+    if (sampler := arguments.get("sampler")) is not None:
+        kind = getattr(video, sampler["class_path"].rpartition(".")[2])
+        arguments["sampler"] = kind(**sampler.get("init_args", {}))
+    return arguments
+
+
+def _data_of(config: Path) -> tuple[str, dict[str, Any]]:
+    """Class and arguments of the ``data`` part of an experiment, includes followed."""
+    from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
@@ -81,13 +123,21 @@ def _data_of(config: Path) -> dict[str, Any]:
         if isinstance(data, str):
             data = _part(config.parent / data)
         arguments = data.get("init_args", data) if isinstance(data, DictConfig) else {}
+        name = str(data.get("class_path", "")) if isinstance(data, DictConfig) else ""
+        name = name.rpartition(".")[2]
+        keys = _SEGMENT_ARGUMENTS if name == "THUMOSDataModule" else _LIST_ARGUMENTS
         # One by one: other values may refer to parts of the experiment that are not loaded here.
-        given = {key: arguments.get(key) for key in _LIST_ARGUMENTS}
+        given = {key: arguments.get(key) for key in keys}
+        plain = {
+            key: OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+            for key, value in given.items()
+            if value is not None
+        }
     except OmegaConfBaseException as error:
         raise ConfigurationError(f"{config}: {' '.join(str(error).split())}") from error
-    if given["root"] is None:
+    if "root" not in plain:
         raise ConfigurationError(f"{config}: has no `data` with a `root`; give --root instead")
-    return {key: value for key, value in given.items() if value is not None}
+    return name, plain
 
 
 def _part(path: Path) -> Any:
@@ -104,7 +154,7 @@ def _part(path: Path) -> Any:
     return content.get("data", content) if isinstance(content, DictConfig) else None
 
 
-def _read(module: "KineticsDataModule", problems: Any) -> "dict[Split, Manifest]":
+def _read(module: "DataModule", problems: "Problems") -> "dict[Split, Any]":
     from data_modules.annotations import Split
 
     splits: tuple[Split, ...] = ("train", "val", "test")
@@ -113,15 +163,44 @@ def _read(module: "KineticsDataModule", problems: Any) -> "dict[Split, Manifest]
     return {split: manifest for split, manifest in read.items() if manifest is not None}
 
 
-def _inspect(paths: list[str], *, decode: bool, workers: int) -> "Mapping[str, VideoFacts]":
+def _inspector(module: "DataModule", *, decode: bool) -> "Callable[[str], VideoFacts]":
+    """How one file is looked at."""
+    from data_modules.checks import inspect_video
+    from data_modules.segment_checks import inspect_features
+
+    features = getattr(module, "features", None)
+    if features is not None:
+        return partial(inspect_features, files=features)
+    return partial(inspect_video, decode=decode)
+
+
+def _check(
+    module: "DataModule",
+    manifests: "Mapping[Split, Any]",
+    facts: "Mapping[str, VideoFacts]",
+    problems: "Problems",
+) -> None:
+    from data_modules import THUMOSDataModule
+    from data_modules.checks import check_manifests
+    from data_modules.segment_checks import check_segments, check_subsets
+
+    if not isinstance(module, THUMOSDataModule):
+        check_manifests(manifests, facts, problems)
+        return
+    for rows in module.annotated(problems):
+        check_subsets(rows, module.subsets, problems)
+    check_segments(manifests, facts, module, problems)
+
+
+def _inspect(
+    paths: list[str], inspect: "Callable[[str], VideoFacts]", *, workers: int
+) -> "Mapping[str, VideoFacts]":
     """Facts about every file; libav lets go of the interpreter, so threads are enough."""
     from rich.console import Console
     from rich.progress import track
 
-    from data_modules.checks import inspect_video
-
     with _quiet_decoder(), ThreadPoolExecutor(workers) as pool:
-        looks = pool.map(partial(inspect_video, decode=decode), paths)
+        looks = pool.map(inspect, paths)
         console = Console(stderr=True)
         tracked = track(looks, "checking videos", total=len(paths), console=console)
         return {facts.path: facts for facts in tracked}
@@ -139,7 +218,7 @@ def _quiet_decoder() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _print(found: "Iterable[Problem]", counts: Mapping[str, int]) -> None:
+def _print(found: "Iterable[Problem]", counts: Mapping[str, int], unit: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -147,7 +226,7 @@ def _print(found: "Iterable[Problem]", counts: Mapping[str, int]) -> None:
     kinds = Counter(problem.kind for problem in found)
     for problem in found:
         console.print(f"{problem.kind}: {problem.where}: {problem.message}", markup=False)
-    table = Table("check", "found", title=", ".join(f"{k}: {n} clips" for k, n in counts.items()))
+    table = Table("check", "found", title=", ".join(f"{k}: {n} {unit}" for k, n in counts.items()))
     for kind, count in kinds.most_common():
         table.add_row(kind, str(count))
     if not kinds:
@@ -155,6 +234,8 @@ def _print(found: "Iterable[Problem]", counts: Mapping[str, int]) -> None:
     console.print(table)
 
 
-def _write_json(path: Path, found: "Iterable[Problem]", counts: Mapping[str, int]) -> None:
-    report = {"clips": dict(counts), "problems": [problem._asdict() for problem in found]}
+def _write_json(
+    path: Path, found: "Iterable[Problem]", counts: Mapping[str, int], unit: str
+) -> None:
+    report = {unit: dict(counts), "problems": [problem._asdict() for problem in found]}
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
