@@ -81,8 +81,13 @@ class BottleneckAdapter(BlockAdapter, ABC):
 
     Only :meth:`squeeze` is more than linear, and only :meth:`mix` looks at more than one token.
     Hence a mean over patches may be taken anywhere behind ``squeeze``, and a backbone that works
-    on a long video piece by piece needs nothing but the narrow ``hidden`` of the whole video.
+    on a long video piece by piece needs no more of its neighbours than a few narrow steps.
+
+    Attributes:
+        reach: Time steps that :meth:`mix` looks at to either side.
     """
+
+    reach: int
 
     @abstractmethod
     def squeeze(self, tokens: Tensor) -> Tensor:
@@ -177,6 +182,11 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def visual(self) -> nn.Module:
         """The image tower: what ``tuning: full`` trains."""
+
+    @property
+    def projection(self) -> list[nn.Parameter]:
+        """Weights of the image tower that only :attr:`Features.embedding` depends on."""
+        return []
 
     @abstractmethod
     def last_blocks(self, count: int) -> list[nn.Module]:

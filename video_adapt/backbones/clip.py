@@ -116,9 +116,14 @@ class CLIP(Backbone):
         """The residual blocks of the image tower, first to last."""
         return self.visual.transformer.resblocks
 
+    @property
+    def projection(self) -> list[nn.Parameter]:
+        """The map into the image-text space."""
+        return [self.visual.proj]
+
     def last_blocks(self, count: int) -> list[nn.Module]:
         """The last blocks, the final norm and the projection."""
-        behind = [self.visual.ln_post, nn.ParameterList([self.visual.proj])]
+        behind = [self.visual.ln_post, nn.ParameterList(self.projection)]
         return [*self.blocks[self.depth - count :], *behind]
 
     def forward(

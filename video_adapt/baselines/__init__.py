@@ -2,7 +2,8 @@
 
 from .attentive_probe import AttentiveProbe
 from .evl import EVL
+from .feature_detector import FeatureDetector
 from .tuned_classifier import TunedClassifier
 from .zero_shot import ZeroShot
 
-__all__ = ["EVL", "AttentiveProbe", "TunedClassifier", "ZeroShot"]
+__all__ = ["EVL", "AttentiveProbe", "FeatureDetector", "TunedClassifier", "ZeroShot"]

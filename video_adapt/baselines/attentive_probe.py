@@ -39,7 +39,7 @@ class AttentiveProbe(FrozenBackboneMixin, RecognitionTask):
         self.backbone = backbone
         self.network = EVLNetwork(
             width=backbone.width,
-            num_frames=num_frames,
+            num_frames=num_frames // backbone.tubelet,
             grid=backbone.grid,
             layers=1,
             inner_width=backbone.width,

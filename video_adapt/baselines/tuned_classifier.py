@@ -93,7 +93,7 @@ class TunedClassifier(FrozenBackboneMixin, RecognitionTask):
             return features.embedding.mean(dim=1)
         if self.readout == "norm_then_mean":
             return features.class_token.mean(dim=1)
-        return self.backbone.final_norm(features.tokens[:, :, 0].mean(dim=1))
+        return self.backbone.final_norm(self.backbone.summarise(features.tokens).mean(dim=1))
 
 
 def _check_readout(readout: Readout, *, tuning: Tuning, head: str) -> None:

@@ -145,13 +145,12 @@ class Cost(Callback):
             )
 
 
-def count_multiply_adds(network: nn.Module, video: Tensor) -> int:
+def count_multiply_adds(network: nn.Module, *inputs: Tensor) -> int:
     """Multiply-adds of one forward pass in eval mode, half of what FLOPs count.
 
     Args:
-        network: Any module that takes ``video``; modes, gradients and random state are left as
-            they were.
-        video: ``[B, T, C, H, W]``; the count is for the whole batch.
+        network: Any module; modes, gradients and random state are left as they were.
+        *inputs: What it takes, such as ``[B, T, C, H, W]``; the count is for the whole batch.
     """
     counter = FlopCounterMode(display=False)
     # Fused attention hides from the counter: on the CPU it counts as nothing, and a fused encoder
@@ -162,7 +161,8 @@ def count_multiply_adds(network: nn.Module, video: Tensor) -> int:
         for guard in guards:
             stack.enter_context(guard)
         stack.enter_context(counter)
-        network(video.clone())  # a copy may be part of a graph, a tensor of inference may not
+        # A copy may be part of a graph, a tensor of inference may not.
+        network(*(tensor.clone() for tensor in inputs))
     return int(counter.get_total_flops()) // 2
 
 

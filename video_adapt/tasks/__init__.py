@@ -2,7 +2,13 @@
 
 from .base import Task
 from .detection import DetectionTask
-from .frozen import FrozenBackboneMixin, ParameterCount, Tuning, frozen_names
+from .frozen import (
+    FrozenBackboneMixin,
+    ParameterCount,
+    Tuning,
+    count_parameters,
+    frozen_names,
+)
 from .heads import LinearHead, TextHead
 from .loading import load_method
 from .losses import soft_target_cross_entropy
@@ -33,6 +39,7 @@ __all__ = [
     "Tuning",
     "WarmupCosine",
     "configure",
+    "count_parameters",
     "decay_groups",
     "detection_groups",
     "frozen_names",

@@ -107,7 +107,7 @@ class DetectionTask(Task):
             predictions: Of all windows of these videos, in any order.
             video_names: Name of every video by its id, for external video-level labels.
         """
-        return self.postprocess.videos(predictions, video_names)
+        return self.postprocess.videos(predictions, video_names, self.class_names)
 
     def parameter_groups(self, spec: Any) -> list[dict[str, Any]]:
         """Adapters, backbone, and the detector with and without decay."""

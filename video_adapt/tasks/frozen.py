@@ -49,7 +49,9 @@ class FrozenBackboneMixin(LightningModule):
 
     backbone: Backbone
 
-    def freeze_backbone(self, tuning: Tuning, *, last_n: int = 0) -> None:
+    def freeze_backbone(
+        self, tuning: Tuning, *, last_n: int = 0, reads_embedding: bool = True
+    ) -> None:
         """State what trains inside the backbone.
 
         Args:
@@ -58,6 +60,8 @@ class FrozenBackboneMixin(LightningModule):
                 ``last_n`` the last blocks and what follows them, ``full`` the image tower. The
                 text tower and the temperature never train.
             last_n: Number of blocks for ``last_n``.
+            reads_embedding: Whether the method reads the joint image-text space; otherwise the
+                projection into it stays frozen, for it would never have a gradient.
 
         Raises:
             ConfigurationError: If the choice and the backbone contradict each other.
@@ -88,6 +92,9 @@ class FrozenBackboneMixin(LightningModule):
         }
         for module in trained[tuning]:
             module.requires_grad_(True)
+        if not reads_embedding:
+            for parameter in self.backbone.projection:
+                parameter.requires_grad_(False)
         self.backbone.beside = tuning == "side"
         self.tuning = tuning
         self.train(self.training)
@@ -128,14 +135,7 @@ class FrozenBackboneMixin(LightningModule):
 
     def parameter_count(self) -> ParameterCount:
         """Count what trains, what there is, and what a checkpoint stores."""
-        parameters = list(self.parameters())
-        frozen = frozen_names(self)
-        saved = [v for k, v in self.state_dict().items() if k not in frozen]
-        return ParameterCount(
-            trained=sum(p.numel() for p in parameters if p.requires_grad),
-            total=sum(p.numel() for p in parameters),
-            checkpoint_bytes=sum(v.numel() * v.element_size() for v in saved),
-        )
+        return count_parameters(self)
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
@@ -203,6 +203,18 @@ class FrozenBackboneMixin(LightningModule):
         if getattr(self, "_digest_key", None) != key:
             self._digest_key, self._digest_value = key, digest(tensors)
         return self._digest_value
+
+
+def count_parameters(module: nn.Module) -> ParameterCount:
+    """Count what trains, what there is, and what a checkpoint of a method stores."""
+    parameters = list(module.parameters())
+    frozen = frozen_names(module)
+    saved = [v for k, v in module.state_dict().items() if k not in frozen]
+    return ParameterCount(
+        trained=sum(p.numel() for p in parameters if p.requires_grad),
+        total=sum(p.numel() for p in parameters),
+        checkpoint_bytes=sum(v.numel() * v.element_size() for v in saved),
+    )
 
 
 def frozen_names(module: nn.Module) -> set[str]:

@@ -71,7 +71,7 @@ class AdaTAD(FrozenBackboneMixin, DetectionTask):
             inject(backbone, adapter or TIA())
         self.backbone = backbone
         self.build_head(backbone.width)
-        self.freeze_backbone(tuning, last_n=last_n)
+        self.freeze_backbone(tuning, last_n=last_n, reads_embedding=False)
 
     def sequence(self, video: Tensor) -> Tensor:
         """One vector per time step of the backbone, ``[B, T / tubelet, D]``."""
