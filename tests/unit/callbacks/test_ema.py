@@ -28,6 +28,7 @@ class Method(FakeMethod):
         self.head[0] = nn.Identity()  # chance would have to be resumed too
         self.register_buffer("normaliser", torch.tensor(100.0))
         self.register_buffer("steps", torch.tensor(0))
+        self.register_buffer("table", torch.arange(3.0), persistent=False)
         self.seen: list[dict[str, torch.Tensor]] = []
 
     def training_step(self, batch, batch_idx):
@@ -192,6 +193,13 @@ def test_validation_after_training_keeps_the_average(tmp_path):
     expected = averages(Method().state_dict(), diary.pages)
     assert_same(method.seen[-1], expected)
     assert_same(method.state_dict(), expected)
+
+
+def test_a_second_run_starts_a_new_average(tmp_path):
+    ema = EMA(DECAY)
+    fit(tmp_path, epochs=2, ema=ema)
+    _, method, diary = fit(tmp_path, ema=ema)
+    assert_same(method.state_dict(), averages(Method().state_dict(), diary.pages))
 
 
 def test_weights_without_an_average_start_one(tmp_path, caplog):

@@ -179,6 +179,7 @@ def test_draws_cover_what_the_recipe_offers():
     assert {draw.sign for draw in draws} == {-1, 1}
     assert np.std([draw.x for draw in draws]) == pytest.approx(12**-0.5, abs=0.02)
     assert np.std([draw.y for draw in draws]) == pytest.approx(12**-0.5, abs=0.02)
+    assert abs(np.corrcoef([draw.x for draw in draws], [draw.y for draw in draws])[0, 1]) < 0.1
     assert len({one.jitter for one in drawn}) == 400
 
 
