@@ -105,16 +105,15 @@ def assign_points(
     Source: Zhang et al., ActionFormer, ECCV 2022, section 3.3; the classes of equal lengths as in
     the released code.
     """
-    # One more row, which is valid nowhere: so the minimum over segments is never over none.
+    # Missing rows are zeros, segments without an inside, which no point learns. There is one more
+    # in any case: so the minimum over segments is never over none.
     truth = F.pad(pad_sequence(list(segments), batch_first=True).float(), (0, 0, 0, 1))
     classes = F.pad(pad_sequence(list(labels), batch_first=True), (0, 1))  # [B, G]
-    count = torch.tensor([len(each) for each in labels], device=truth.device)
-    exists = torch.arange(classes.shape[1], device=truth.device) < count[:, None]  # [B, G]
 
     start, end = truth[:, None].unbind(dim=-1)  # [B, 1, G]
     position, low, high, stride = (column[:, None] for column in points)  # [P, 1]
     left, right = position - start, end - position  # [B, P, G]
-    learnable = exists[:, None] & _is_central(start, end, position, stride, rules.centre_radius)
+    learnable = _is_central(start, end, position, stride, rules.centre_radius)
     reach = torch.maximum(left, right)
     learnable &= (reach >= low) & (reach <= high)
 

@@ -20,13 +20,13 @@ def full_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     Args:
         q: Queries ``[B, H, S, E]``, ``H`` heads of width ``E``.
         k: Keys, the same shape.
-        v: Values, the same shape, zero where invalid.
+        v: Values, the same shape.
         mask: Valid positions, bool ``[B, S]``.
 
     Returns:
-        ``[B, H, S, E]``; zero in a window without a valid position.
+        ``[B, H, S, E]``; without meaning in a window that has no valid position.
     """
-    # A softmax needs something to sum over: a window without a valid position looks at its zeros.
+    # A softmax needs something to sum over: a window without a valid position looks at all.
     keys = mask | ~mask.any(dim=1, keepdim=True)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=keys[:, None, None])
 
@@ -84,9 +84,9 @@ class LocalProjection(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.linear = linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map ``[B, S * stride, C]`` to ``[B, S, C]`` under the mask ``[B, S]``."""
-        return self.linear(self.norm(apply_mask(self.conv(x), mask)))
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, S * stride, C]`` to ``[B, S, C]``; invalid positions are not masked."""
+        return self.linear(self.norm(self.conv(x)))
 
 
 class ConvAttention(nn.Module):
@@ -110,9 +110,8 @@ class ConvAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Map ``[B, S * stride, C]`` to ``[B, S, C]``, zero where the mask ``[B, S]`` is False."""
-        q = self._split(self.query(x, mask))
-        k = self._split(self.key(x, mask))
-        v = self._split(apply_mask(self.value(x, mask), mask))
+        # Nobody looks at an invalid key or value, and what an invalid query finds is masked below.
+        q, k, v = (self._split(part(x)) for part in (self.query, self.key, self.value))
         if self.window is None:
             seen = full_attention(q, k, v, mask)
         else:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from video_adapt.detection import ActionFormer, Assignment, PointLoss, Pyramid, Towers
+from video_adapt.detection.actionformer import TransformerBlock
 from video_adapt.errors import ConfigurationError
 
 RANGES = ((0, 4), (4, 8), (8, 1000))
@@ -86,6 +87,18 @@ def test_candidates_are_the_valid_points_in_grid_units():
     torch.testing.assert_close(found[0].segments[25], expected)
     torch.testing.assert_close(found[0].scores[25], outputs.logits[0, 25].sigmoid())
     assert not found[0].scores.requires_grad
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_block_leaves_zeros_where_nothing_is_valid(stride):
+    torch.manual_seed(0)
+    block = TransformerBlock(16, heads=2, stride=stride, window=None, drop_path=0.0)
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter)
+    mask = torch.arange(6)[None] < 4
+    y = block(torch.randn(1, 6 * stride, 16), mask)
+    assert not y[~mask].any()
+    assert y[mask].all()
 
 
 def test_padding_changes_nothing_for_valid_points():

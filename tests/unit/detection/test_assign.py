@@ -42,7 +42,7 @@ def random_truth(count):
     start = torch.rand(count) * 25
     segments = torch.stack([start, start + torch.rand(count) ** 2 * 20 + 0.5], dim=1)
     if count > 1:
-        segments[1] = segments[0]
+        segments[1] = segments[0] + torch.tensor([0.0, 5e-4])
     return segments, torch.arange(count) % CLASSES
 
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from video_adapt.detection.attention import ConvAttention, full_attention, window_attention
 
@@ -37,6 +38,17 @@ def test_window_attention_sees_the_valid_keys_around_a_query(window, length):
     out = window_attention(q, k, v, mask, window=window).transpose(1, 2)
     expected = slow_attention(q, k, v, mask, window // 2).transpose(1, 2)
     torch.testing.assert_close(out[mask], expected[mask])
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_no_softmax_is_left_without_keys(monkeypatch, window):
+    masks = []
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda q, k, v, attn_mask: masks.append(attn_mask) or q
+    )
+    attention = ConvAttention(8, heads=2, stride=1, window=window)
+    attention(torch.randn(2, 10, 8), torch.arange(10)[None] < torch.tensor([[0], [4]]))
+    assert masks[0].any(dim=-1).all()
 
 
 @pytest.mark.parametrize("window", [None, 3])
