@@ -279,4 +279,4 @@ def read_names(source: str | Path | Sequence[str]) -> frozenset[str]:
         raise AnnotationError(f"{path}: cannot read the names of videos to exclude: {error}") from (
             error
         )
-    return frozenset(str(name).strip() for name in names)
+    return frozenset(str(name).strip() for name in names) - {""}

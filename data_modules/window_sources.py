@@ -158,8 +158,9 @@ class _OpenedFrames(OpenedVideo):
     def _numbers(self, window: GridWindow) -> NDArray[np.int64]:
         if window.stop <= window.start:
             raise VideoDecodeError(
-                f"{self._reader.path}: ends before its window at {window.offset_s:.1f} s; the "
-                f"annotation says {self.timing.duration_s:.1f} s: mend it or replace the file"
+                f"{self._reader.path}: ends at {self._reader.info.duration_s:.1f} s, before one of "
+                f"its windows; annotated are {self.timing.duration_s:.1f} s: mend `duration` and "
+                "`frame`, or replace the file"
             )
         return self._sampler.frames(window, self._total)
 

@@ -108,8 +108,11 @@ def _built(arguments: dict[str, Any]) -> dict[str, Any]:
     if (features := arguments.get("features")) is not None:
         arguments["features"] = FeatureFiles(**features.get("init_args", features))
     if (sampler := arguments.get("sampler")) is not None:
-        kind = getattr(video, sampler["class_path"].rpartition(".")[2])
-        arguments["sampler"] = kind(**sampler.get("init_args", {}))
+        spec = {"class_path": sampler} if isinstance(sampler, str) else sampler
+        name = str(spec["class_path"]).rpartition(".")[2]
+        if name not in video.__all__:
+            raise ConfigurationError(f"data.sampler: no sampler {name!r}; name SlidingWindows")
+        arguments["sampler"] = getattr(video, name)(**spec.get("init_args", {}))
     return arguments
 
 

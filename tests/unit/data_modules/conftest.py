@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from .long_videos import write_videos
+
 FRAMES, FPS = 20, 10
 
 
@@ -63,3 +65,9 @@ def broken_list(videos: Path, tmp_path: Path) -> Callable[..., Path]:
         return source
 
     return write
+
+
+@pytest.fixture(scope="session")
+def long_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five long videos with their annotation, see :mod:`.long_videos`."""
+    return write_videos(tmp_path_factory.mktemp("long") / "data")
