@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
+from .cli_messages import explain_interpolation
 from .errors import VideoAdaptError
 
 TRAINER_COMMANDS = {
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", code=130)
     except Exception as error:
-        message = _user_message(error)
+        message = _user_message(error, words)
         if debug or message is None:
             raise
         return _fail(message)
@@ -79,27 +80,51 @@ def _help() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _user_message(error: BaseException) -> str | None:
+def _user_message(error: BaseException, words: Sequence[str]) -> str | None:
     """One line for an error that the user can mend; None for one that we must."""
     error = _cause(error)
     text = str(error).strip()
     if isinstance(error, VideoAdaptError):
         # A loader worker sends its whole traceback along; the message proper comes last.
         return text.rpartition(f"{type(error).__name__}: ")[2]
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = error.filename or "the output folder"
-        return f"{where}: no space left on the disk; free some or choose another folder"
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
-        return f"{error.filename}: not writable; choose another output folder"
+    if isinstance(error, OSError) and (found := _file_message(error)):
+        return found
     names = {cls.__name__ for cls in type(error).__mro__}
+    if "OmegaConfBaseException" in names:
+        return explain_interpolation(text, words)
     if "MisconfigurationException" in names:
-        return " ".join(text.split())
+        return _settings_message(" ".join(text.split()))
     if "OutOfMemoryError" in names:
         return (
             f"out of GPU memory: {text.splitlines()[0]} Lower data.loader.batch_size and raise "
             "trainer.accumulate_grad_batches by the same factor"
         )
     return None
+
+
+def _file_message(error: OSError) -> str | None:
+    """What to do about a file that cannot be read or written; None where no file is to blame."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = error.filename or "the output folder"
+        return f"{where}: no space left on the disk; free some or choose another folder"
+    if error.filename is None:
+        return None
+    if error.errno in (errno.EACCES, errno.EROFS):
+        return f"{error.filename}: not writable; choose another output folder"
+    return f"{error.filename}: {error.strerror}; check the path"
+
+
+def _settings_message(text: str) -> str:
+    """What Lightning says of two settings that do not go together, with a mend where it has none.
+
+    It knows that the device is missing, not what to write instead.
+    """
+    if "accelerator is not available" in text or "No supported gpu backend" in text:
+        return (
+            "trainer.accelerator asks for a GPU and torch finds none on this machine; take "
+            "--trainer.accelerator=auto, which uses a GPU where there is one"
+        )
+    return text
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -1,10 +1,8 @@
 """The training commands: a LightningCLI in which data, model and backbone tell each other once."""
 
-import difflib
-import inspect
+import argparse
 import logging
 import os
-import re
 import shutil
 import sys
 import warnings
@@ -35,6 +33,7 @@ from .callbacks import (
 from .callbacks.table import run_table
 from .callbacks.tracking import finish_tracking
 from .checkpoints import read_checkpoint
+from .cli_messages import explain
 from .errors import ConfigurationError
 
 FOUND_BY_LIGHTNING = ("best", "last", "hpc")
@@ -42,22 +41,13 @@ PACKAGES = (adapters, backbones, baselines, data_modules, methods, tasks, video)
 
 
 class Parser(LightningArgumentParser):
-    """A parser that answers a wrong key with the nearest right one, in one line."""
+    """A parser that answers a wrong key with its place and the nearest right one, in one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Say what is wrong and what was probably meant; exit with code 2."""
-        text = " ".join(str(message).split())
-        sys.stderr.write(f"video-adapt: error: {text}{self._suggestion(text)}\n")
+        """Say what is wrong, where, and what was probably meant; exit with code 2."""
+        text = explain(message, sys.argv[1:], options=_options(self), classes=_class_names())
+        sys.stderr.write(f"video-adapt: error: {text}\n")
         raise SystemExit(2)
-
-    def _suggestion(self, text: str) -> str:
-        found = re.search(r"(?:[Kk]ey|[Oo]ption|arguments?:) ['\"]?-*([\w.]+)", text)
-        if found is None:
-            return ""
-        wrong = found.group(1).rpartition(".")[2]
-        known = {action.dest.rpartition(".")[2] for action in self._actions} | _argument_names()
-        near = difflib.get_close_matches(wrong, sorted(known - {wrong}), n=1)
-        return f" Did you mean {near[0]!r}?" if near else ""
 
 
 class VideoAdaptCLI(LightningCLI):
@@ -211,9 +201,23 @@ def run_trainer(args: Sequence[str]) -> int:
     return 0
 
 
-def _argument_names() -> set[str]:
-    """Names of the constructor arguments of every class that an experiment file can name."""
-    classes = [
-        value for package in PACKAGES for value in vars(package).values() if isinstance(value, type)
-    ]
-    return {name for cls in classes for name in inspect.signature(cls).parameters}
+def _options(parser: argparse.ArgumentParser) -> set[str]:
+    """Dotted names of all that a parser takes, its subcommands included."""
+    found: set[str] = set()
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for subparser in action._name_parser_map.values():
+                found |= _options(subparser)
+        else:
+            found.add(action.dest)
+    return found
+
+
+def _class_names() -> set[str]:
+    """Names of the classes that an experiment file can name without their module."""
+    return {
+        name
+        for package in PACKAGES
+        for name, value in vars(package).items()
+        if isinstance(value, type)
+    }

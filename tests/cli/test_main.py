@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf.errors import InterpolationKeyError
 
 from video_adapt import __main__ as cli
 from video_adapt.errors import VideoDecodeError
@@ -64,6 +66,16 @@ class Broken:
         ),
         (OSError(28, "No space left on device", "runs/x"), "runs/x: no space left on the disk"),
         (PermissionError(13, "Permission denied", "runs/x"), "runs/x: not writable"),
+        (FileNotFoundError(2, "No such file", "a/b.png"), "a/b.png: No such file; check the path"),
+        (
+            MisconfigurationException("No supported gpu backend found!"),
+            "trainer.accelerator asks for a GPU and torch finds none on this machine; take",
+        ),
+        (MisconfigurationException("two\nlines"), "two lines"),
+        (
+            InterpolationKeyError("Interpolation key 'x' not found\n    full_key: fit.data.root"),
+            "data.root: Interpolation key 'x' not found; mend",
+        ),
     ],
 )
 def test_errors_of_the_user_are_one_line(monkeypatch, capsys, error, message):
@@ -77,10 +89,11 @@ def test_errors_of_the_user_are_one_line(monkeypatch, capsys, error, message):
         cli.main(["recognise", "--debug"])
 
 
-def test_errors_of_ours_keep_their_traceback(monkeypatch):
-    Broken.error = ZeroDivisionError("a bug")
+@pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), OSError(5, "of no file")])
+def test_errors_of_ours_keep_their_traceback(monkeypatch, error):
+    Broken.error = error
     monkeypatch.setattr(cli.importlib, "import_module", lambda *names: Broken)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(error)):
         cli.main(["recognise"])
 
 

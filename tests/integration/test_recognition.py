@@ -98,8 +98,8 @@ def test_the_table_of_a_resumed_run_goes_on(experiment, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--model.init_args.frame_ratios=4"], 2, "Did you mean 'frame_ratio'?"),
-        (["--trainer.max_epohcs=4"], 2, "Did you mean 'max_epochs'?"),
+        (["--model.init_args.frame_ratios=4"], 2, "did you mean 'frame_ratio'?"),
+        (["--trainer.max_epohcs=4"], 2, "did you mean 'max_epochs'?"),
         (["--data.init_args.root=/nowhere"], 1, "/nowhere"),
         (["--model.init_args.num_frames=16"], 1, "clips of 8 frames"),
         (["--trainer.accelerator=cuda"], 1, "accelerator"),
