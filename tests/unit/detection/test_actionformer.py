@@ -101,6 +101,16 @@ def test_a_block_leaves_zeros_where_nothing_is_valid(stride):
     assert y[mask].all()
 
 
+def test_a_strided_block_keeps_the_largest_neighbour_on_its_skip_path():
+    block = TransformerBlock(16, heads=2, stride=2, window=None, drop_path=0.0)
+    for layer in (block.attention.projection, block.down):
+        torch.nn.init.zeros_(layer.weight)
+    x, mask = torch.randn(1, 6, 16), torch.tensor([[True, True, False]])
+    y = block(x, mask)
+    assert torch.equal(y[0, 1], x[0, 1:4].amax(0))
+    assert not y[0, 2].any()
+
+
 def test_padding_changes_nothing_for_valid_points():
     head = make(windows=5).eval()
     features, mask = window(valid=(11, 11))

@@ -7,6 +7,7 @@ from video_adapt.detection.convolutions import (
     ScaledResidual,
     TimeConv,
     depthwise,
+    linear,
     max_pool,
     residual_scale,
 )
@@ -33,6 +34,7 @@ def test_time_conv_is_a_convolution_over_the_second_axis(kernel, stride, groups)
 
 def test_biases_start_at_zero_or_are_absent():
     assert not TimeConv(2, 3, kernel=1).bias.any()
+    assert not linear(2, 3).bias.any()
     assert depthwise(2, kernel=3, bias=False).bias is None
 
 

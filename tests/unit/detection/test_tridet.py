@@ -98,6 +98,26 @@ def test_each_class_of_a_point_weighs_its_focal_term_by_its_own_overlap():
     torch.testing.assert_close(terms["regression"], missed / count)
 
 
+def test_points_beyond_the_video_do_not_count():
+    head = make().eval()
+    features, _ = window()
+    segments, labels = [torch.tensor([[9.0, 15.0]])] * 2, [torch.tensor([1])] * 2
+    masks = [torch.arange(16).expand(2, -1) < valid for valid in (16, 8)]
+    whole, half = (head(features, mask) for mask in masks)
+    assert head.losses(whole, segments, labels)["regression"] > 0
+    assert head.losses(half, segments, labels)["regression"] == 0
+    changed = half._replace(logits=half.logits + 9 * ~half.mask.unsqueeze(-1))
+    for name, term in head.losses(changed, segments, labels).items():
+        assert torch.equal(term, head.losses(half, segments, labels)[name])
+
+
+def test_losses_of_two_batches_may_wait_for_one_backward():
+    head = make()
+    terms = [head.losses(head(*window()), *truth()) for _ in range(2)]
+    sum(sum(each.values()) for each in terms).backward()
+    assert head.class_tower.out.weight.grad.isfinite().all()
+
+
 def test_evaluation_divides_classes_by_the_running_count_and_segments_by_their_own():
     head = make().eval()
     outputs = head(*window())
