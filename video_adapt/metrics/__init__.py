@@ -10,20 +10,11 @@ from .accuracy import (
     video_accuracy,
 )
 from .detection_errors import (
-    TARGET_PRECISIONS,
-    Calibration,
     ClassErrors,
     ErrorKind,
-    Matching,
-    OperatingCurve,
-    OperatingPoint,
-    calibrate,
     class_errors,
     error_kinds,
     error_profile,
-    match_detections,
-    operating_curve,
-    threshold_for_precision,
 )
 from .detection_map import DetectionMAP, DetectionResult, average_precision, detection_map
 from .detection_matching import Detections, GroundTruth, check_labels, distinct_events
@@ -32,6 +23,17 @@ from .detection_plots import (
     plot_error_profile,
     plot_false_alarms,
     plot_precision_recall,
+)
+from .operating_points import (
+    TARGET_PRECISIONS,
+    Calibration,
+    Matching,
+    OperatingCurve,
+    OperatingPoint,
+    calibrate,
+    match_detections,
+    operating_curve,
+    threshold_for_precision,
 )
 from .plots import house_style, plot_confusion, save_figure
 from .proposal_recall import average_recall, recall_at_multiples

@@ -109,13 +109,12 @@ def detection_map(
     events = distinct_events(ground_truth) if distinct else ground_truth
     detections = detections.ranked()
     labels, num_events = np.unique(events.label, return_counts=True)
-    counted = detections.take(np.isin(detections.label, labels))
-    overlaps = find_overlaps(counted, events, min(thresholds))
-    places = running_numbers(counted.label)
+    overlaps = find_overlaps(detections, events, min(thresholds))
+    places = running_numbers(detections.label)
     ap = np.zeros((labels.size, len(thresholds)))
     for column, threshold in enumerate(thresholds):
-        hits = match(overlaps, threshold, counted.label.size) >= 0
-        by_class = _split(places[hits], counted.label[hits], labels)
+        hits = match(overlaps, threshold, detections.label.size) >= 0
+        by_class = _split(places[hits], detections.label[hits], labels)
         ap[:, column] = list(map(average_precision, by_class, num_events.tolist()))
     dropped = ground_truth.label.size - events.label.size
     return DetectionResult(thresholds, labels, ap, num_events, dropped, events, detections)

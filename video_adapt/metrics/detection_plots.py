@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from .detection_errors import Calibration, ErrorKind, OperatingCurve, OperatingPoint
+from .detection_errors import ErrorKind
 from .detection_map import DetectionResult
+from .operating_points import Calibration, OperatingCurve, OperatingPoint
 from .plots import (
     BLUE,
     CYCLE,

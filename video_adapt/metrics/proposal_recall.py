@@ -79,7 +79,6 @@ def recall_at_multiples(
     if not labels.size:
         return None
     ranked = detections.ranked()
-    ranked = ranked.take(np.isin(ranked.label, labels))
     overlaps = find_overlaps(ranked, events, min(thresholds))
     place = running_numbers(ranked.video_id, ranked.label)[overlaps.detection]
     group = np.stack([events.video_id, events.label])

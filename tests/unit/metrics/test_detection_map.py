@@ -96,6 +96,22 @@ def test_average_precision_by_hand():
     assert average_precision(np.array([], int), 4) == 0.0
 
 
+def test_average_precision_rounds_as_the_field_s_formula():
+    """To the last bit, whatever the number of terms that NumPy adds in blocks."""
+    rng = np.random.default_rng(0)
+    for found in range(1, 60):
+        places = np.sort(rng.permutation(200)[:found])
+        for missed in (0, 3):
+            hits = np.isin(np.arange(200), places)
+            recall = np.hstack([0, np.cumsum(hits) / (found + missed), 1])
+            precision = np.hstack([0, np.cumsum(hits) / np.arange(1, 201), 0])
+            for i in range(len(precision) - 1)[::-1]:
+                precision[i] = max(precision[i], precision[i + 1])
+            steps = np.flatnonzero(recall[1:] != recall[:-1]) + 1
+            area = np.sum((recall[steps] - recall[steps - 1]) * precision[steps])
+            assert average_precision(places, found + missed) == area
+
+
 def test_a_class_without_detections_counts_as_zero():
     detections, events = make_world(0)
     whole = detection_map(detections, events, [0.5])

@@ -5,7 +5,12 @@ from tests.unit.metrics.worlds import EVENTS, make_world
 from video_adapt.errors import AnnotationError
 from video_adapt.metrics import Detections, GroundTruth, check_labels, distinct_events
 from video_adapt.metrics import detection_matching as matching
-from video_adapt.metrics.detection_matching import find_overlaps, match, running_numbers
+from video_adapt.metrics.detection_matching import (
+    find_overlaps,
+    match,
+    running_numbers,
+    temporal_iou,
+)
 
 
 def events_of(*rows) -> GroundTruth:
@@ -75,6 +80,12 @@ def test_of_equal_overlaps_the_later_event_is_taken():
 def test_reversed_and_empty_segments_find_nothing():
     overlaps = find_overlaps(one_video([[6, 4], [5, 5]]), events_of((0, 0, 10, 0)), 1e-6)
     assert match(overlaps, 1e-6, 2).tolist() == [-1, -1]
+
+
+def test_overlap_by_hand():
+    one = np.array([[0, 10], [0, 10], [6, 4], [0, 0], [0, 4.0]])
+    other = np.array([[5, 15], [20, 30], [0, 10], [0, 0], [1, 3.0]])
+    assert temporal_iou(one, other).tolist() == [1 / 3, 0.0, 0.0, 0.0, 0.5]
 
 
 def test_pairs_stay_within_video_and_class():
