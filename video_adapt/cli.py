@@ -20,16 +20,20 @@ from lightning.pytorch.loggers import Logger
 import data_modules
 
 # Importing these packages is what lets an experiment file name their classes without a module.
-from . import adapters, backbones, baselines, methods, tasks, video
+from . import adapters, backbones, baselines, callbacks, detection, methods, tasks, video
 from .callbacks import (
+    EMA,
     CheckpointFile,
     Cost,
+    DetectionEvaluation,
+    EffectiveBatch,
     Evaluation,
     PeakMemory,
     Progress,
     SaveConfig,
     WandbTracker,
 )
+from .callbacks.evaluation_hooks import EvaluationCallback
 from .callbacks.table import run_table
 from .callbacks.tracking import finish_tracking
 from .checkpoints import read_checkpoint
@@ -37,7 +41,27 @@ from .cli_messages import explain
 from .errors import ConfigurationError
 
 FOUND_BY_LIGHTNING = ("best", "last", "hpc")
-PACKAGES = (adapters, backbones, baselines, data_modules, methods, tasks, video)
+SPLITS: dict[str, tuple[data_modules.annotations.Split, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("test",),
+}
+PACKAGES = (
+    adapters,
+    backbones,
+    baselines,
+    callbacks,
+    data_modules,
+    detection,
+    methods,
+    tasks,
+    video,
+)
+EVALUATIONS: dict[str, type[EvaluationCallback[Any]]] = {
+    "recognition": Evaluation,
+    "detection": DetectionEvaluation,
+}
 
 
 class Parser(LightningArgumentParser):
@@ -108,27 +132,38 @@ class VideoAdaptCLI(LightningCLI):
         if self._resuming and checkpoint not in FOUND_BY_LIGHTNING:
             read_checkpoint(checkpoint)
         replacing = self._resuming or self._get(self.config, "overwrite")
-        if self._command == "fit" and (self._run_dir / "config.yaml").exists() and not replacing:
+        if self._command == "fit" and not replacing:
+            self._refuse_to_replace()
+
+    def _refuse_to_replace(self) -> None:
+        """Keep an earlier run's results; one that failed before it had any is no loss."""
+        checkpoints = sorted(self._run_dir.glob("checkpoints/*.ckpt"))
+        if checkpoints or (self._run_dir / "metrics.csv").exists():
+            go_on = f"go on with --ckpt_path {checkpoints[-1]}, " if checkpoints else ""
             raise ConfigurationError(
-                f"{self._run_dir} already holds a run; choose another --run_dir, go on with "
-                f"--ckpt_path {self._run_dir}/checkpoints/last.ckpt, or add --overwrite=true"
+                f"{self._run_dir} already holds a run; choose another --run_dir, {go_on}"
+                "or add --overwrite=true"
             )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the project's callbacks and trackers to those of the experiment file."""
         self._check_trained()
+        self._check_lists()
         self._share_cores()
         given = self._get(self.config_init, "trainer")
         if given["logger"] is None or given["logger"] is True:
             kwargs["logger"] = self._trackers()
         if given["plugins"] is None:
             kwargs["plugins"] = [CheckpointFile()]
-        own: list[Any] = [Evaluation(), PeakMemory(), Cost()]
+        callbacks = list(given["callbacks"] or [])
+        for kind in (EVALUATIONS[self.model.job], EffectiveBatch, PeakMemory, Cost):
+            if not any(isinstance(callback, kind) for callback in callbacks):
+                callbacks.append(kind())
         if given["enable_progress_bar"] is not False:
-            own.append(Progress())
+            callbacks.append(Progress())
         if self._command == "fit" and given["enable_checkpointing"] is not False:
-            own += self._checkpointing(given["callbacks"] or [])
-        kwargs["callbacks"] = [*(given["callbacks"] or []), *own]
+            callbacks += self._checkpointing(callbacks)
+        kwargs["callbacks"] = callbacks
         return super().instantiate_trainer(**kwargs)
 
     def _trackers(self) -> list[Logger]:
@@ -140,7 +175,9 @@ class VideoAdaptCLI(LightningCLI):
     def _checkpointing(self, given: Sequence[Any]) -> list[ModelCheckpoint]:
         if any(isinstance(callback, ModelCheckpoint) for callback in given):
             return []
-        needed = 3 * self.model.parameter_count().checkpoint_bytes
+        # The weights, two averages of the optimiser, and perhaps the average of the weights.
+        copies = 4 if any(isinstance(callback, EMA) for callback in given) else 3
+        needed = copies * tasks.count_parameters(self.model).checkpoint_bytes
         self._run_dir.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(self._run_dir).free) < 2 * needed:
             raise ConfigurationError(
@@ -148,8 +185,13 @@ class VideoAdaptCLI(LightningCLI):
                 f"{2 * needed / 1e6:.0f} MB; free some or choose another --run_dir"
             )
         folder = self._run_dir / "checkpoints"
+        headline = EVALUATIONS[self.model.job].headline
         best = ModelCheckpoint(
-            folder, filename="best", monitor="val/top1", mode="max", enable_version_counter=False
+            folder,
+            filename="best",
+            monitor=f"val/{headline}",
+            mode="max",
+            enable_version_counter=False,
         )
         # Lightning writes its own last.ckpt only when the best one changes.
         last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
@@ -160,6 +202,12 @@ class VideoAdaptCLI(LightningCLI):
         workers = getattr(getattr(self.datamodule, "loader", None), "num_workers", 0)
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, torch.get_num_threads() - workers))
+
+    def _check_lists(self) -> None:
+        """Read the lists now: a fault in one leaves neither a folder nor a tracked run behind."""
+        if isinstance(self.datamodule, data_modules.VideoDataModule):
+            for split in SPLITS[self._command]:
+                self.datamodule.manifest(split)
 
     def _check_trained(self) -> None:
         if self._command == "fit" or self._resuming:
@@ -181,8 +229,11 @@ def run_trainer(args: Sequence[str]) -> int:
         The exit code.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for name in ("lightning.pytorch.utilities.rank_zero", "httpx"):
-        logging.getLogger(name).addFilter(lambda record: "litlogger" not in record.getMessage())
+    # Advertisements, and what a download tells of every attempt; the error at its end says enough.
+    rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    rank_zero.addFilter(lambda record: "Tip: For seamless" not in record.getMessage())
+    for name in ("httpx", "huggingface_hub"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     # Lightning 2.6 calls torch 2.14 and jsonargparse 4.53 in ways that these deprecate.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")
     warnings.filterwarnings("ignore", category=JsonargparseDeprecationWarning)

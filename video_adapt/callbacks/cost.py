@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from video_adapt.batches import ClipBatch
+from video_adapt.batches import ClipBatch, SegmentBatch
 
 from .tracking import log_to_all
 
@@ -123,10 +123,15 @@ class Cost(Callback):
         self._count(trainer, pl_module, batch)
 
     def _count(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
-        if self.multiply_adds is not None or not isinstance(batch, ClipBatch):
+        if self.multiply_adds is not None or not isinstance(batch, ClipBatch | SegmentBatch):
             return
+        inputs = (
+            (batch.video[:1], batch.mask[:1])
+            if isinstance(batch, SegmentBatch)
+            else (batch.video[:1],)
+        )
         with trainer.precision_plugin.forward_context():
-            self.multiply_adds = count_multiply_adds(pl_module, batch.video[:1])
+            self.multiply_adds = count_multiply_adds(pl_module, *inputs)
         parameters = list(pl_module.parameters())
         values = {
             "cost/trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),

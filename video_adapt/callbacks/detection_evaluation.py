@@ -96,6 +96,7 @@ class DetectionEvaluation(EvaluationCallback[DetectionSummary]):
         results: The last evaluation of each stage.
     """
 
+    headline = "mAP"
     predictions = SegmentPredictions
 
     def __init__(self, precision: float = 0.5, tiou: float = 0.5) -> None:

@@ -47,6 +47,7 @@ class Evaluation(EvaluationCallback[AccuracyResult]):
         results: The last result of each stage.
     """
 
+    headline = "top1"
     predictions = ClipPredictions
 
     def _metric(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> VideoAccuracy:

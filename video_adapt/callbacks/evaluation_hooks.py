@@ -21,10 +21,12 @@ class EvaluationCallback(Callback, ABC, Generic[Result]):
     what is measured, what is logged and what is written.
 
     Attributes:
+        headline: The figure that decides which checkpoint is the best.
         predictions: The named tuple that the steps return.
         results: The last result of each stage.
     """
 
+    headline: ClassVar[str]
     predictions: ClassVar[type[Any]]
 
     def __init__(self) -> None:
