@@ -5,7 +5,7 @@ from pathlib import Path
 
 from video_adapt.video import EvalTransform, FrameSampler, Mixing, TrainTransform
 
-from .annotations import Manifest, Split, find_source, hold_out, read_manifest
+from .annotations import Manifest, Split, find_source, hold_out, read_manifest, require_folder
 from .classes import ClassNames, read_class_names
 from .clips import ClipDataModule
 from .formats import Format
@@ -151,6 +151,7 @@ class KineticsDataModule(ClipDataModule):
 
     def _class_names(self) -> ClassNames:
         if self._classes is None:
+            require_folder(self.root)
             if self._classes_file is not None:
                 self._classes = read_class_names(self._classes_file)
             else:

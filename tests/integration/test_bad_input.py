@@ -90,6 +90,25 @@ def test_a_missing_root(refuse):
     )
 
 
+def test_a_missing_root_is_said_before_what_lies_below_it(refuse):
+    line = refuse(root="/no/such/root", train="train.txt", classes="labels.json")
+    assert "/no/such/root: the data root is not a folder; set `root`" in line
+
+
+def test_a_fault_in_a_list_leaves_no_run_behind(refused, experiment, tmp_path, listed):
+    path = experiment(tmp_path, epochs=1, train=str(listed("gone.mp4 0")))
+    refused("fit", "-c", path)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_failed_at_once_is_no_run_to_keep(experiment, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("of the run that failed")
+    assert run("fit", "-c", experiment(tmp_path, epochs=1), QUIET) == 0
+    assert "of the run that failed" not in (folder / "config.yaml").read_text()
+
+
 def test_an_empty_root(refuse, tmp_path):
     (tmp_path / "empty").mkdir()
     assert f"{tmp_path}/empty: names no video" in refuse(root=str(tmp_path / "empty"))

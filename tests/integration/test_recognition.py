@@ -124,7 +124,9 @@ def test_wrong_settings_are_one_line(experiment, tmp_path, capsys, words, code, 
 
 def test_a_folder_with_a_run_is_not_overwritten(finished_copy, experiment, tmp_path, capsys):
     assert run("fit", "-c", experiment(tmp_path)) == 1
-    assert "--overwrite=true" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--overwrite=true" in said
+    assert f"go on with --ckpt_path {finished_copy}/checkpoints/last.ckpt," in said
 
 
 def test_an_untrained_head_is_not_measured(experiment, tmp_path, capsys):

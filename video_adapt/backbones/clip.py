@@ -78,7 +78,7 @@ class CLIP(Backbone):
         self.patch_size = self.visual.patch_size[0]
         self.embed_dim = config.towers["embed_dim"]
         if found is None:
-            logger.info("%s: random weights", self.name)
+            logger.info("%s: starts from random weights", self.name)
             return
         try:
             self.load_weights(found.state)

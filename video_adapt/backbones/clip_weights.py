@@ -1,5 +1,6 @@
 """Where the weights of a CLIP come from, which activation they want, and how they are renamed."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from video_adapt.checkpoints import KeyRule, is_torchscript, read_state, read_to
 from video_adapt.errors import WeightsError
 
 from .clip_config import CLIPConfig
+
+logger = logging.getLogger(__name__)
 
 # OpenAI and the older open_clip files keep the text tower at the top level; ours is below `text`.
 CLIP_KEYS = (
@@ -157,6 +160,7 @@ def _names_of(entry: Mapping[str, Any]) -> set[str]:
 def _fetch(name: str, tag: str, entry: Mapping[str, Any]) -> Path:
     import open_clip
 
+    logger.info("%s: looking for weights %r in the hub's cache, then on the internet", name, tag)
     try:
         return Path(open_clip.download_pretrained(dict(entry)))
     except Exception as error:  # the hub's client raises a dozen unrelated kinds

@@ -26,9 +26,9 @@ class LoadReport(NamedTuple):
             names: How many groups of names to spell out before counting the rest.
 
         Returns:
-            E.g. ``loaded 301 | converted 1 (visual.positional_embedding)``.
+            E.g. ``301 tensors loaded | converted 1 (visual.positional_embedding)``.
         """
-        parts = [f"loaded {len(self.loaded)}"]
+        parts = [f"{len(self.loaded)} tensors loaded"]
         for title, members in zip(self._fields[1:], self[1:], strict=True):
             if members:
                 parts.append(f"{title} {len(members)} ({summarise(members, limit=names)})")

@@ -200,9 +200,9 @@ def test_report_counts_and_names():
         unused=("c.x", "c.y", "d.x", "e", "f.x"),
     )
     assert report.render(names=3) == (
-        "loaded 3 | converted 1 (a) | unused 5 (c.{x,y}, d.x, e and 1 more)"
+        "3 tensors loaded | converted 1 (a) | unused 5 (c.{x,y}, d.x, e and 1 more)"
     )
-    assert LoadReport(loaded=("a",)).render() == "loaded 1"
+    assert LoadReport(loaded=("a",)).render() == "1 tensors loaded"
 
 
 def test_digest_is_what_its_docstring_says():
