@@ -193,6 +193,7 @@ class THUMOSDataModule(WindowDataModule):
 
     def _class_names(self) -> ClassNames:
         if self._classes is None:
+            require_folder(self.root)
             if self._classes_file is not None:
                 self._classes = read_class_names(self._classes_file)
             else:
