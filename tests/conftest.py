@@ -12,6 +12,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 REAL_VIDEOS = Path(
     os.environ.get("VIDEO_ADAPT_REAL_VIDEOS", Path(__file__).parents[2] / "shared/data/real_videos")
 )
+THUMOS14 = Path(
+    os.environ.get("VIDEO_ADAPT_THUMOS14", Path(__file__).parents[2] / "shared/data/thumos14")
+)
 
 
 @pytest.fixture(scope="session")

@@ -67,6 +67,7 @@ def sampler_of(entry):
         args["feature_stride"] * args["sample_stride"],
         overlap=args.get("window_overlap_ratio", 0.5),
         fps=args.get("fps"),
+        offset_frames=args.get("offset_frames", 0),
         min_kept=loader.get("trunc_thresh", 0.75),
         crop=tuple(loader["crop_ratio"]) if loader.get("crop_ratio") else None,
     )
