@@ -31,6 +31,7 @@ class TIABlockAdapter(BottleneckAdapter):
 
     def __init__(self, token_width: int, width: int, kernel: int) -> None:
         super().__init__()
+        self.reach = kernel // 2
         self.down = nn.Linear(token_width, width)
         self.depthwise = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
         self.pointwise = nn.Linear(width, width)

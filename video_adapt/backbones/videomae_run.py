@@ -22,7 +22,7 @@ from .videomae_tower import VideoTower
 Recompute = Literal["auto", "always", "never"]
 
 # Enough rows to keep a device busy; more would only cost memory.
-_TOKENS_AT_ONCE = {"cpu": 1024}
+_TOKENS_AT_ONCE = {"cpu": 2048}
 _TOKENS_AT_ONCE_ELSEWHERE = 8192
 
 # What happens to the tokens [K, N, D] of one group, given the number of the group.
@@ -81,8 +81,8 @@ class ChunkedRun:
         self.steps = video.shape[1] // tower.patch_embed.stride[0]
         at_once = _TOKENS_AT_ONCE.get(video.device.type, _TOKENS_AT_ONCE_ELSEWHERE)
         count = max(1, at_once // (self.steps_of_chunk * self.patches))
-        self.pixels: Stream = list(chunks.split(count))
-        self.sizes = [len(group) for group in self.pixels]
+        self.sizes, self.videos = group_sizes(len(video), len(chunks) // len(video), count)
+        self.pixels: Stream = list(chunks.split(self.sizes))
         self.recompute = (
             torch.is_grad_enabled()
             and {
@@ -229,16 +229,39 @@ class ChunkedRun:
         self, adapter: BottleneckAdapter, pieces: list[Piece], stream: Stream
     ) -> Stream:
         wide, narrow = self._squeeze(adapter, pieces, stream, lambda tokens: tokens)
-
-        def edits(hidden: Tensor) -> tuple[Tensor, ...]:
-            mixed = adapter.mix(hidden, num_frames=self.steps)
-            rows = [size * self.steps_of_chunk for size in self.sizes]
-            return tuple(adapter.expand(part) for part in mixed.split(rows))
-
-        parts = list(self._recomputed(edits, self._by_step(narrow)))
-        for group in range(len(wide)):  # each is freed when its sum is there
-            wide[group] = wide[group] + parts.pop(0).view_as(wide[group])
+        narrow = [hidden.flatten(0, 1).unflatten(0, (-1, self.patches)) for hidden in narrow]
+        for group, tokens in enumerate(wide):
+            before, after = self._neighbours(group, narrow, adapter.reach)
+            edit = partial(self._mix, adapter, group, sum(map(len, before)), len(narrow[group]))
+            edits = self._recomputed(edit, *before, narrow[group], *after)
+            wide[group] = tokens + edits.view_as(tokens)
         return wide
+
+    def _mix(
+        self, adapter: BottleneckAdapter, group: int, first: int, count: int, *parts: Tensor
+    ) -> Tensor:
+        """Edits of a group, whose ``count`` steps come behind ``first`` steps of others."""
+        hidden = torch.cat(parts)  # [steps, patches, R]
+        steps = self.steps if self.videos[group] is None else len(hidden)
+        return adapter.expand(adapter.mix(hidden, num_frames=steps)[first : first + count])
+
+    def _neighbours(
+        self, group: int, hidden: Stream, reach: int
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The steps of the same video up to ``reach`` before and behind those of a group."""
+        before: list[Tensor] = []
+        after: list[Tensor] = []
+        for found, direction in ((before, -1), (after, 1)):
+            other = group + direction
+            while self._same_video(group, other) and (lacking := reach - sum(map(len, found))) > 0:
+                steps = hidden[other]
+                found.append(steps[-lacking:] if direction < 0 else steps[:lacking])
+                other += direction
+        return before[::-1], after
+
+    def _same_video(self, group: int, other: int) -> bool:
+        inside = 0 <= other < len(self.videos) and self.videos[group] is not None
+        return inside and self.videos[group] == self.videos[other]
 
     def _squeeze(
         self,
@@ -334,6 +357,26 @@ class ChunkedRun:
             attention, mlp = keep / (1 - rate)
             scales.append((list(attention.split(self.sizes)), list(mlp.split(self.sizes))))
         return scales
+
+
+def group_sizes(videos: int, chunks: int, count: int) -> tuple[list[int], list[int | None]]:
+    """Divide the chunks of a batch into groups, of whole videos or of parts of one video.
+
+    Args:
+        videos: Number of videos.
+        chunks: Chunks of each.
+        count: Largest number of chunks of a group.
+
+    Returns:
+        Chunks of each group, and the video that it is part of; None for a group of whole videos.
+    """
+    if chunks <= count:
+        full, rest = divmod(videos, count // chunks)
+        sizes = [count // chunks * chunks] * full + [rest * chunks] * (rest > 0)
+        return sizes, [None] * len(sizes)
+    full, rest = divmod(chunks, count)
+    of_one = [count] * full + [rest] * (rest > 0)
+    return of_one * videos, [video for video in range(videos) for _ in of_one]
 
 
 def _chain(pieces: list[Piece], group: int, tokens: Tensor) -> Tensor:
