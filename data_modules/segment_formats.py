@@ -101,7 +101,7 @@ class _Pairs(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        counts = Counter(key for key, _ in pairs)
+        counts = Counter(key for key, _ in pairs) if len(pairs) > len(self) else {}
         self.repeated = [key for key, count in counts.items() if count > 1]
 
 

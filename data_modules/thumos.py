@@ -1,4 +1,26 @@
-"""Long videos with segments: THUMOS-14, ActivityNet, Ego4D and their like, one's own lists."""
+"""Long videos with segments: THUMOS-14, ActivityNet, Ego4D and their like, one's own lists.
+
+The data sets of AdaTAD (CVPR 2024) differ in arguments alone:
+
+=================== ================================================= =========================
+data set            sampler                                           other arguments
+=================== ================================================= =========================
+THUMOS-14,          ``SlidingWindows(768, 1, 4)``                     ``exclude`` the two videos
+MultiTHUMOS                                                           of the test set that are
+                                                                      annotated wrongly, where
+                                                                      the file has them
+Charades            ``SlidingWindows(512, 1, 4, fps=30,               ``subsets={val: testing}``
+                    min_kept=0.5)``
+EPIC-Kitchens-100   ``SlidingWindows(768, 8, 16, fps=30,              one annotation for nouns,
+                    min_kept=0.3)``                                   one for verbs
+Ego4D-MQ            ``SlidingWindows(1800, 4, 8, overlap=0,
+                    min_kept=0.3)``
+ActivityNet-1.3     ``WholeVideo(192, 4)``                            ``class_agnostic=True``,
+                                                                      ``video_path=
+                                                                      videos/v_{name}``,
+                                                                      ``exclude`` what vanished
+=================== ================================================= =========================
+"""
 
 import logging
 from pathlib import Path

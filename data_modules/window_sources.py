@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from video_adapt.errors import VideoDecodeError
-from video_adapt.video import SlidingWindows, VideoReader, WindowSampler
+from video_adapt.video import SlidingWindows, VideoInfo, VideoReader, WindowSampler
 from video_adapt.video.window_samplers import GridWindow, Timing
 
 from .features import FeatureFiles
@@ -120,13 +120,23 @@ class FrameSource(WindowSource):
             )
             total = round(info.duration_s * timing.fps) if by_time else info.num_frames
             opened = _OpenedFrames(self.sampler, reader, timing, total, by_time=by_time)
-            if opened.available < self.frames_per_chunk:
-                raise VideoDecodeError(
-                    f"{entry.path}: {info.num_frames} frames give {opened.available} to look at, "
-                    f"fewer than the {self.frames_per_chunk} of one chunk; exclude the video or "
-                    "lower snippet_stride"
-                )
+            self._require_length(entry, opened, info)
             yield opened
+
+    def _require_length(self, entry: VideoSegments, opened: OpenedVideo, info: VideoInfo) -> None:
+        if opened.available < self.frames_per_chunk:
+            raise VideoDecodeError(
+                f"{entry.path}: {info.num_frames} frames give {opened.available} to look at, fewer "
+                f"than the {self.frames_per_chunk} of one chunk; exclude the video or lower "
+                "snippet_stride"
+            )
+        (*_, last) = self.sampler.windows(opened.timing)
+        if last.first * opened.per_position >= opened.available:
+            raise VideoDecodeError(
+                f"{entry.path}: ends at {info.duration_s:.1f} s, before its last window begins; "
+                f"annotated are {opened.timing.duration_s:.1f} s: mend `duration` and `frame`, or "
+                "replace the file"
+            )
 
 
 def _differs(timing: Timing, num_frames: int, fps: float) -> bool:
@@ -149,20 +159,11 @@ class _OpenedFrames(OpenedVideo):
         self._sampler, self._reader, self._total, self._by_time = sampler, reader, total, by_time
 
     def read(self, windows: Sequence[GridWindow]) -> list[Content]:
-        numbers = [self._numbers(window) for window in windows]
+        numbers = [self._sampler.frames(window, self._total) for window in windows]
         wanted, places = np.unique(np.concatenate(numbers), return_inverse=True)
         pool = self._frames(wanted)
         picked = torch.from_numpy(places).split([len(part) for part in numbers])
         return [Content(pool, part) for part in picked]
-
-    def _numbers(self, window: GridWindow) -> NDArray[np.int64]:
-        if window.stop <= window.start:
-            raise VideoDecodeError(
-                f"{self._reader.path}: ends at {self._reader.info.duration_s:.1f} s, before one of "
-                f"its windows; annotated are {self.timing.duration_s:.1f} s: mend `duration` and "
-                "`frame`, or replace the file"
-            )
-        return self._sampler.frames(window, self._total)
 
     def _frames(self, numbers: NDArray[np.int64]) -> Tensor:
         if self._by_time:

@@ -96,6 +96,17 @@ def test_events_listed_twice_are_learnt_once(long_videos: Path) -> None:
     assert batch.labels[0].tolist() == [0]
 
 
+def test_events_without_length_are_not_learnt(long_videos: Path, tmp_path: Path) -> None:
+    events = [
+        {"segment": [2.0, 2.0], "label": "jump"},
+        {"segment": [3.0, 4.0], "label": "run"},
+    ]
+    arguments = _spoilt(long_videos, tmp_path, "d", annotations=events)
+    data = _data(long_videos, exclude=["a", "b"], **arguments)
+    (batch,) = data.train_dataloader()
+    assert [labels.tolist() for labels in batch.labels] == [[WORLD_LABELS.index("run")]]
+
+
 def test_evaluation_covers_every_video_with_all_its_windows(long_videos: Path) -> None:
     data = _data(long_videos, val="annotations.json", subsets={"val": "training"})
     batches = list(data.val_dataloader())  # type: ignore[arg-type]
@@ -174,6 +185,19 @@ def test_processes_share_windows_that_follow_one_another() -> None:
     assert [[row for row, _ in part] for part in parts] == [[0, 1], [2, 3], [4, 5, 6]]
 
 
+def test_two_processes_evaluate_each_window_once(
+    long_videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = _data(long_videos, subsets={"val": "training"})
+    shares = []
+    for rank in range(2):
+        monkeypatch.setattr(data, "_process", lambda rank=rank: (rank, 2))
+        batches = list(data.val_dataloader())  # type: ignore[arg-type]
+        shares.append([int(row) for batch in batches for row in batch.video_id])
+    # Six and seven windows, so that only one video is opened by both.
+    assert shares == [[0] * 6, [1] * 3 + [2] * 2 + [3] * 2]
+
+
 def test_batch_on_the_device_is_normalised(long_videos: Path) -> None:
     data = _data(long_videos)
     decoded = next(iter(data.val_dataloader()))  # type: ignore[arg-type]
@@ -222,6 +246,23 @@ def test_file_of_another_rate_is_read_by_time(long_videos: Path, tmp_path: Path)
     (first, *_) = data.val_dataloader()  # type: ignore[misc]
     assert first.step_s[0] == 0.2
     assert numbers(first.frames[1])[:8] == [12 + 16 + i for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("values", "step_s"),
+    [
+        ({"duration": 30.0}, 0.8),  # as many frames: only the sound is longer
+        ({"duration": 17.0, "frame": 170}, 0.4),  # the same rate: the file was cut off
+    ],
+)
+def test_frames_are_counted_where_rate_or_number_agrees(
+    long_videos: Path, tmp_path: Path, values: dict[str, Any], step_s: float
+) -> None:
+    data = _data(long_videos, **_spoilt(long_videos, tmp_path, "e", **values))
+    first, *_, last = data.val_dataloader()  # type: ignore[misc]
+    assert first.step_s[0] == pytest.approx(step_s)
+    assert numbers(first.frames[0])[:4] == [12, 14, 16, 18]
+    assert max(numbers(last.frames[-1])) == 12 + 148
 
 
 def test_fixed_rate_reads_files_of_any_rate_by_time(long_videos: Path) -> None:
@@ -305,7 +346,7 @@ def test_skipping_replaces_what_is_too_short(
 
 def test_file_much_shorter_than_annotated_is_named(long_videos: Path, tmp_path: Path) -> None:
     data = _data(long_videos, **_spoilt(long_videos, tmp_path, "e", frame=600, duration=60.0))
-    with pytest.raises(VideoDecodeError, match=r"ends at 15.0 s, before one of its windows"):
+    with pytest.raises(VideoDecodeError, match=r"ends at 15.0 s, before its last window begins"):
         list(data.val_dataloader())  # type: ignore[arg-type]
 
 
