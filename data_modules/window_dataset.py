@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from video_adapt.batches import DecodedWindows
 from video_adapt.errors import VideoDecodeError
 from video_adapt.video import WindowSampler
-from video_adapt.video.window_samplers import GridWindow
+from video_adapt.video.window_base import GridWindow
 from video_adapt.video.windows import Segments, Window, distinct_events
 
 from .dataset import MAX_DRAWS, REPLACEMENT, BrokenVideo

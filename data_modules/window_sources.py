@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from video_adapt.errors import VideoDecodeError
 from video_adapt.video import SlidingWindows, VideoInfo, VideoReader, WindowSampler
-from video_adapt.video.window_samplers import GridWindow, Timing
+from video_adapt.video.window_base import GridWindow, Timing
 
 from .features import FeatureFiles
 from .segments import VideoSegments

@@ -19,7 +19,7 @@ from video_adapt.video import (
     WindowSampler,
     WindowTrainTransform,
 )
-from video_adapt.video.window_samplers import Timing
+from video_adapt.video.window_base import Timing
 from video_adapt.video.windows import Window
 
 from .annotations import Split

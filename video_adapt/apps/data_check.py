@@ -108,7 +108,7 @@ def _built(arguments: dict[str, Any]) -> dict[str, Any]:
     if (features := arguments.get("features")) is not None:
         arguments["features"] = FeatureFiles(**features.get("init_args", features))
     if (sampler := arguments.get("sampler")) is not None:
-        spec = {"class_path": sampler} if isinstance(sampler, str) else sampler
+        spec: dict[str, Any] = {"class_path": sampler} if isinstance(sampler, str) else sampler
         name = str(spec["class_path"]).rpartition(".")[2]
         if name not in video.__all__:
             raise ConfigurationError(f"data.sampler: no sampler {name!r}; name SlidingWindows")

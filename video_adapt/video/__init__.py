@@ -13,7 +13,8 @@ from .sampling import (
     segment_indices,
 )
 from .transforms import EvalTransform, TrainTransform
-from .window_samplers import SlidingWindows, WholeVideo, WindowSampler
+from .window_base import WindowSampler
+from .window_samplers import SlidingWindows, WholeVideo
 from .window_transforms import WindowEvalTransform, WindowTrainTransform
 
 __all__ = [
