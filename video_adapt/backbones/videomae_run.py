@@ -5,10 +5,9 @@ chunks, and what a group leaves behind for the backward pass is what it was give
 recomputed when its turn comes, and the memory beyond the kept inputs is that of one group.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from itertools import chain
 from typing import Literal, NamedTuple, TypeVar
 
 import torch
@@ -17,17 +16,12 @@ from torch.utils.checkpoint import checkpoint
 
 from .base import Backbone, BlockAdapter, BottleneckAdapter, Grid, Site
 from .ladder import Ladder
+from .videomae_groups import Stream, count, group_chunks
 from .videomae_tower import VideoTower
 
 Recompute = Literal["auto", "always", "never"]
-
-# Enough rows to keep a device busy; more would only cost memory.
-_TOKENS_AT_ONCE = {"cpu": 2048}
-_TOKENS_AT_ONCE_ELSEWHERE = 8192
-
 # What happens to the tokens [K, N, D] of one group, given the number of the group.
 Piece = Callable[[int, Tensor], Tensor]
-Stream = list[Tensor]
 Result = TypeVar("Result")
 
 
@@ -69,31 +63,18 @@ class ChunkedRun:
         grid: Grid,
         settings: RunSettings,
     ) -> None:
-        self.tower = tower
-        self.depth = len(tower.blocks)
+        self.tower, self.depth = tower, backbone.depth
         self.backbone, self.beside = backbone, backbone.beside
         self.adapters = {int(number): edit for number, edit in backbone.adapters.items()}
-        self.settings = settings
-        self.grid = grid
-        self.patches = grid[0] * grid[1]
+        self.grid, self.steps = grid, video.shape[1] // backbone.tubelet
         chunks = video.unflatten(1, (-1, chunk_frames)).flatten(0, 1)  # [B*K, frames, 3, H, W]
-        self.steps_of_chunk = chunk_frames // tower.patch_embed.stride[0]
-        self.steps = video.shape[1] // tower.patch_embed.stride[0]
-        at_once = _TOKENS_AT_ONCE.get(video.device.type, _TOKENS_AT_ONCE_ELSEWHERE)
-        count = max(1, at_once // (self.steps_of_chunk * self.patches))
-        self.sizes, self.videos = group_sizes(len(video), len(chunks) // len(video), count)
-        self.pixels: Stream = list(chunks.split(self.sizes))
-        self.recompute = (
-            torch.is_grad_enabled()
-            and {
-                "auto": len(self.pixels) > 1,
-                "always": True,
-                "never": False,
-            }[settings.recompute]
-        )
-        self.scales = self._draw_scales()
-
-    # --- what is asked for -----------------------------------------------------------------------
+        self.groups = group_chunks(chunks, videos=len(video), steps=self.steps, grid=grid)
+        self.pixels: Stream = list(chunks.split(self.groups.sizes))
+        several = settings.recompute == "auto" and len(self.pixels) > 1
+        self.recompute = several or settings.recompute == "always"
+        self.offload = settings.offload and self.recompute and video.is_cuda
+        rates = [settings.drop_path * n / max(1, self.depth - 1) for n in range(self.depth)]
+        self.scales = self.groups.draw_scales(rates, video.device)
 
     def sequence(self) -> Tensor:
         """Mean over patches of the last block's output, without a norm: ``[B, S, D]``."""
@@ -114,18 +95,17 @@ class ChunkedRun:
                     stream = self._run_block(number, pending, stream)
                 pending = []
                 if self.beside or number == last or number in blocks:
-                    kept[number] = self._by_step(stream)
+                    kept[number] = self.groups.by_step(stream)
                     ladder.read(number, kept[number])
         shape = (-1, self.steps)
         top = ladder.top(kept[last]).unflatten(0, shape)
         return top, {number: kept[number].unflatten(0, shape) for number in blocks}
 
-    # --- the two ways to place adapters ----------------------------------------------------------
-
     def _inside(self) -> Tensor:
-        start = self._start()
+        """Adapters inside the blocks, or none, ``[B*S, D]``."""
+        start, pool = self._start(), self.groups.pool
         if start == self.depth:
-            return torch.cat([self._pool(self._plain(g, x, start)) for g, x in self._groups()])
+            return torch.cat([pool(self._plain(g, x, start)) for g, x in enumerate(self.pixels)])
         stream, pending = self._lower(start)
         for number in range(start, self.depth - 1):
             stream = self._run_block(number, pending, stream)
@@ -133,41 +113,32 @@ class ChunkedRun:
         return self._read_block(self.depth - 1, pending, stream)
 
     def _beside(self) -> Tensor:
-        """The plain model without a graph, one group after the other, and what stands beside it.
+        """The plain model without a graph, and what stands beside it, ``[B*S, D]``.
 
         Behind the activation an adapter is linear and looks along time only, so the mean over
         patches is taken there: time is mixed on one narrow vector per step.
         """
         hidden: dict[int, list[Tensor]] = {number: [] for number in sorted(self.adapters)}
         pooled = []
-        for group, tokens in self._groups():
+        for group, tokens in enumerate(self.pixels):
             done = 0
             for number, found in hidden.items():
                 with torch.no_grad():
                     tokens = self._plain(group, tokens, number + 1, first=done)
                 done = number + 1
-                found.append(self._recomputed(self._squeeze_and_pool, number, self._lean(tokens)))
-            pooled.append(self._pool(tokens))
+                found.append(self._recomputed(self._squeeze_and_pool, number, _lean(tokens)))
+            pooled.append(self.groups.pool(tokens))
         total = torch.cat(pooled)
         for number, found in hidden.items():
             total = total + self._expand_pooled(self._bottleneck(number), torch.cat(found))
         return total
-
-    def _squeeze_and_pool(self, number: int, tokens: Tensor) -> Tensor:
-        return self._pool(self._bottleneck(number).squeeze(tokens))
-
-    def _expand_pooled(self, adapter: BottleneckAdapter, hidden: Tensor) -> Tensor:
-        mixed = adapter.mix(hidden[:, None], num_frames=self.steps)[:, 0]
-        return adapter.expand(mixed)
-
-    # --- blocks ----------------------------------------------------------------------------------
 
     def _lower(self, start: int) -> tuple[Stream, list[Piece]]:
         """Tokens in front of block ``start``, or pixels and the embedding as the first piece."""
         if start == 0:
             return self.pixels, [lambda group, pixels: self.tower.embed(pixels)]
         with torch.no_grad():
-            return [self._plain(group, x, start) for group, x in self._groups()], []
+            return [self._plain(group, x, start) for group, x in enumerate(self.pixels)], []
 
     def _plain(self, group: int, tokens: Tensor, stop: int, *, first: int = 0) -> Tensor:
         """Embed pixels if need be, and run blocks without adapters on one group."""
@@ -192,19 +163,18 @@ class ChunkedRun:
         adapter = self._inside_adapter(number)
         if isinstance(adapter, BottleneckAdapter):
             return self._add_bottleneck(adapter, pending, stream)
-        stream = self._run(pending, stream)
-        return self._edit("after_mlp", adapter, stream)
+        return self._edit("after_mlp", adapter, self._run(pending, stream))
 
     def _read_block(self, number: int, pending: list[Piece], stream: Stream) -> Tensor:
         """The last block followed by the mean over patches, ``[B*S, D]``."""
         stream, pending = self._run_halves(number, pending, stream)
         adapter = self._inside_adapter(number)
         if isinstance(adapter, BottleneckAdapter):
-            wide, narrow = self._squeeze(adapter, pending, stream, self._pool)
+            wide, narrow = self._squeeze(adapter, pending, stream, self.groups.pool)
             return torch.cat(wide) + self._expand_pooled(adapter, torch.cat(narrow))
         if adapter is not None and adapter.edits("after_mlp"):
             stream, pending = self._edit("after_mlp", adapter, self._run(pending, stream)), []
-        return torch.cat(self._run([*pending, lambda _, tokens: self._pool(tokens)], stream))
+        return torch.cat(self._run([*pending, lambda _, x: self.groups.pool(x)], stream))
 
     def _run_halves(
         self, number: int, pending: list[Piece], stream: Stream
@@ -223,45 +193,27 @@ class ChunkedRun:
         run = partial(_chain, pieces)
         return [self._recomputed(run, group, tokens) for group, tokens in enumerate(stream)]
 
-    # --- adapters --------------------------------------------------------------------------------
+    def _edit(self, site: Site, adapter: BlockAdapter | None, stream: Stream) -> Stream:
+        """Show an adapter, whatever it does, the whole video."""
+        if adapter is None or not adapter.edits(site):
+            return stream
+        edit = partial(getattr(adapter, site), num_frames=self.steps, grid=self.grid)
+        return self.groups.by_group(
+            self._recomputed(edit, self.groups.by_step(stream)), like=stream
+        )
 
     def _add_bottleneck(
         self, adapter: BottleneckAdapter, pieces: list[Piece], stream: Stream
     ) -> Stream:
+        """Show an adapter of this kind no more of a video than it looks at."""
         wide, narrow = self._squeeze(adapter, pieces, stream, lambda tokens: tokens)
-        narrow = [hidden.flatten(0, 1).unflatten(0, (-1, self.patches)) for hidden in narrow]
+        narrow = [self.groups.split_steps(hidden) for hidden in narrow]
         for group, tokens in enumerate(wide):
-            before, after = self._neighbours(group, narrow, adapter.reach)
-            edit = partial(self._mix, adapter, group, sum(map(len, before)), len(narrow[group]))
+            before, after = self.groups.neighbours(group, narrow, adapter.reach)
+            edit = partial(self._mix, adapter, group, count(before), len(narrow[group]))
             edits = self._recomputed(edit, *before, narrow[group], *after)
             wide[group] = tokens + edits.view_as(tokens)
         return wide
-
-    def _mix(
-        self, adapter: BottleneckAdapter, group: int, first: int, count: int, *parts: Tensor
-    ) -> Tensor:
-        """Edits of a group, whose ``count`` steps come behind ``first`` steps of others."""
-        hidden = torch.cat(parts)  # [steps, patches, R]
-        steps = self.steps if self.videos[group] is None else len(hidden)
-        return adapter.expand(adapter.mix(hidden, num_frames=steps)[first : first + count])
-
-    def _neighbours(
-        self, group: int, hidden: Stream, reach: int
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """The steps of the same video up to ``reach`` before and behind those of a group."""
-        before: list[Tensor] = []
-        after: list[Tensor] = []
-        for found, direction in ((before, -1), (after, 1)):
-            other = group + direction
-            while self._same_video(group, other) and (lacking := reach - sum(map(len, found))) > 0:
-                steps = hidden[other]
-                found.append(steps[-lacking:] if direction < 0 else steps[:lacking])
-                other += direction
-        return before[::-1], after
-
-    def _same_video(self, group: int, other: int) -> bool:
-        inside = 0 <= other < len(self.videos) and self.videos[group] is not None
-        return inside and self.videos[group] == self.videos[other]
 
     def _squeeze(
         self,
@@ -270,6 +222,8 @@ class ChunkedRun:
         stream: Stream,
         reduce: Callable[[Tensor], Tensor],
     ) -> tuple[Stream, Stream]:
+        """Output of the pieces, and what the adapter squeezes it to, both reduced."""
+
         def run(group: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
             tokens = _chain(pieces, group, tokens)
             return reduce(tokens), reduce(adapter.squeeze(tokens))
@@ -277,13 +231,19 @@ class ChunkedRun:
         results = [self._recomputed(run, group, tokens) for group, tokens in enumerate(stream)]
         return [wide for wide, _ in results], [narrow for _, narrow in results]
 
-    def _edit(self, site: Site, adapter: BlockAdapter | None, stream: Stream) -> Stream:
-        """Show an adapter the whole video."""
-        if adapter is None or not adapter.edits(site):
-            return stream
-        edit = partial(getattr(adapter, site), num_frames=self.steps, grid=self.grid)
-        edited = self._recomputed(edit, self._by_step(stream))
-        return list(edited.reshape(-1, *stream[0].shape[1:]).split(self.sizes))
+    def _mix(
+        self, adapter: BottleneckAdapter, group: int, first: int, number: int, *parts: Tensor
+    ) -> Tensor:
+        """Edits of a group, whose ``number`` steps come behind ``first`` steps of others."""
+        hidden = torch.cat(parts)  # [steps, patches, R]
+        steps = self.steps if self.groups.videos[group] is None else len(hidden)
+        return adapter.expand(adapter.mix(hidden, num_frames=steps)[first : first + number])
+
+    def _squeeze_and_pool(self, number: int, tokens: Tensor) -> Tensor:
+        return self.groups.pool(self._bottleneck(number).squeeze(tokens))
+
+    def _expand_pooled(self, adapter: BottleneckAdapter, hidden: Tensor) -> Tensor:
+        return adapter.expand(adapter.mix(hidden[:, None], num_frames=self.steps)[:, 0])
 
     def _inside_adapter(self, number: int) -> BlockAdapter | None:
         if self.beside or number not in self.adapters:
@@ -297,31 +257,16 @@ class ChunkedRun:
         assert isinstance(adapter, BottleneckAdapter)  # tuning=side has checked it
         return adapter
 
-    # --- shapes ----------------------------------------------------------------------------------
-
-    def _groups(self) -> Iterable[tuple[int, Tensor]]:
-        return enumerate(self.pixels)
-
-    def _by_step(self, stream: Sequence[Tensor]) -> Tensor:
-        """Groups ``[K, N, ...]`` as the time steps of all videos, ``[B*S, patches, ...]``."""
-        return torch.cat(list(stream)).flatten(0, 1).unflatten(0, (-1, self.patches))
-
-    def _pool(self, tokens: Tensor) -> Tensor:
-        """Mean over patches: ``[K, N, ...]`` to one vector per time step ``[K*steps, ...]``."""
-        return tokens.unflatten(1, (-1, self.patches)).mean(dim=2).flatten(0, 1)
-
-    # --- memory ----------------------------------------------------------------------------------
-
     def _start(self) -> int:
-        """The first block that adapters edit or a gradient must reach."""
-        if torch.is_grad_enabled() and not self.beside:
+        """The first block that an adapter edits or a gradient must reach."""
+        if self.beside:
+            return self.depth
+        trained: list[int] = []
+        if torch.is_grad_enabled():
             if self.pixels[0].requires_grad or _trains(self.tower.patch_embed):
                 return 0
-            trained = [n for n, block in enumerate(self.tower.blocks) if _trains(block)]
-        else:
-            trained = []
-        edited = [] if self.beside else list(self.adapters)
-        return min(chain(trained, edited), default=self.depth)
+            trained = [n for n in range(self.depth) if _trains(self.tower.block(n))]
+        return min([*trained, *self.adapters], default=self.depth)
 
     def _recomputed(self, function: Callable[..., Result], *args: object) -> Result:
         if not (self.recompute and torch.is_grad_enabled()):
@@ -330,56 +275,10 @@ class ChunkedRun:
         return result
 
     def _keeping(self) -> AbstractContextManager[object]:
-        if self.settings.offload and self.recompute and self.pixels[0].is_cuda:
-            return torch.autograd.graph.save_on_cpu(pin_memory=True)
-        return nullcontext()
-
-    def _lean(self, tokens: Tensor) -> Tensor:
-        """In the type that an adapter will read them in: under autocast half the memory."""
-        kind = tokens.device.type
-        autocast = torch.is_autocast_enabled(kind)
-        return tokens.to(torch.get_autocast_dtype(kind)) if autocast else tokens
-
-    def _draw_scales(self) -> list[tuple[list[Tensor | None], list[Tensor | None]]]:
-        """Stochastic depth of both halves of each block, by group.
-
-        Drawn before anything runs, so that a recomputed group drops what it dropped before, and
-        the number of groups makes no difference.
-        """
-        nothing: list[Tensor | None] = [None] * len(self.sizes)
-        scales: list[tuple[list[Tensor | None], list[Tensor | None]]] = []
-        for number in range(self.depth):
-            rate = self.settings.drop_path * number / max(1, self.depth - 1)
-            if rate == 0:
-                scales.append((nothing, nothing))
-                continue
-            keep = torch.rand(2, sum(self.sizes), device=self.pixels[0].device) >= rate
-            attention, mlp = keep / (1 - rate)
-            scales.append((list(attention.split(self.sizes)), list(mlp.split(self.sizes))))
-        return scales
+        return torch.autograd.graph.save_on_cpu(pin_memory=True) if self.offload else nullcontext()
 
 
-def group_sizes(videos: int, chunks: int, count: int) -> tuple[list[int], list[int | None]]:
-    """Divide the chunks of a batch into groups, of whole videos or of parts of one video.
-
-    Args:
-        videos: Number of videos.
-        chunks: Chunks of each.
-        count: Largest number of chunks of a group.
-
-    Returns:
-        Chunks of each group, and the video that it is part of; None for a group of whole videos.
-    """
-    if chunks <= count:
-        full, rest = divmod(videos, count // chunks)
-        sizes = [count // chunks * chunks] * full + [rest * chunks] * (rest > 0)
-        return sizes, [None] * len(sizes)
-    full, rest = divmod(chunks, count)
-    of_one = [count] * full + [rest] * (rest > 0)
-    return of_one * videos, [video for video in range(videos) for _ in of_one]
-
-
-def _chain(pieces: list[Piece], group: int, tokens: Tensor) -> Tensor:
+def _chain(pieces: Sequence[Piece], group: int, tokens: Tensor) -> Tensor:
     for piece in pieces:
         tokens = piece(group, tokens)
     return tokens
@@ -387,3 +286,10 @@ def _chain(pieces: list[Piece], group: int, tokens: Tensor) -> Tensor:
 
 def _trains(module: nn.Module) -> bool:
     return any(p.requires_grad for p in module.parameters())
+
+
+def _lean(tokens: Tensor) -> Tensor:
+    """Tokens in the type in which a layer will read them: under autocast half the memory."""
+    kind = tokens.device.type
+    autocast = torch.is_autocast_enabled(kind)
+    return tokens.to(torch.get_autocast_dtype(kind)) if autocast else tokens

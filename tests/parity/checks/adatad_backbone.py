@@ -100,7 +100,7 @@ def compare_in_all_ways(case: Case, tuning: Tuning) -> None:
     compare(case, tuning, recompute="never")
     compare(case, tuning, recompute="always")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("video_adapt.backbones.videomae_run._TOKENS_AT_ONCE", {"cpu": 1})
+        patch.setattr("video_adapt.backbones.videomae_groups._TOKENS_AT_ONCE", {"cpu": 1})
         compare(case, tuning, recompute="auto")
 
 

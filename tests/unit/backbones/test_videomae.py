@@ -10,7 +10,7 @@ from transformers import VideoMAEConfig as OriginalConfig
 from transformers import VideoMAEModel
 
 from video_adapt.adapters import TIA, STAdapter, inject
-from video_adapt.backbones import BlockAdapter, VideoMAE, VideoMAEConfig, videomae_run
+from video_adapt.backbones import BlockAdapter, VideoMAE, VideoMAEConfig, videomae_groups
 from video_adapt.baselines import AttentiveProbe, TunedClassifier
 from video_adapt.errors import ConfigurationError
 from video_adapt.tasks import FrozenBackboneMixin
@@ -43,7 +43,7 @@ class Dropout(BlockAdapter):
 
 @pytest.fixture(autouse=True)
 def _one_chunk_at_a_time(monkeypatch):
-    monkeypatch.setattr(videomae_run, "_TOKENS_AT_ONCE", {"cpu": 1})
+    monkeypatch.setattr(videomae_groups, "_TOKENS_AT_ONCE", {"cpu": 1})
 
 
 def build(tuning="frozen", adapter=None, *, last_n=0, seed=0, **settings):
@@ -152,9 +152,9 @@ def test_the_number_of_chunks_at_once_changes_nothing(monkeypatch, tuning):
     method = build(tuning, None if tuning == "full" else TIA(), drop_path=0.5).train()
     clips = video()
     few = step(method, clips)
-    monkeypatch.setattr(videomae_run, "_TOKENS_AT_ONCE", {"cpu": 40})  # 18 tokens a chunk
+    monkeypatch.setattr(videomae_groups, "_TOKENS_AT_ONCE", {"cpu": 40})  # 18 tokens a chunk
     assert_equal_steps(step(method, clips), few)
-    monkeypatch.setattr(videomae_run, "_TOKENS_AT_ONCE", {"cpu": 10**6})
+    monkeypatch.setattr(videomae_groups, "_TOKENS_AT_ONCE", {"cpu": 10**6})
     assert_equal_steps(step(method, clips), few)
 
 
@@ -204,7 +204,7 @@ def test_beside_the_backbone_nothing_waits_but_the_adapted_outputs():
 
 
 def test_one_group_is_not_recomputed_unless_told(monkeypatch):
-    monkeypatch.setattr(videomae_run, "_TOKENS_AT_ONCE", {"cpu": 10**6})
+    monkeypatch.setattr(videomae_groups, "_TOKENS_AT_ONCE", {"cpu": 10**6})
     auto, never, always = (
         saved_bytes(build("adapter", TIA(), recompute=how).train(), video())
         for how in ("auto", "never", "always")
@@ -253,7 +253,7 @@ def test_stochastic_depth_keeps_the_expectation_and_spares_the_first_block():
     torch.manual_seed(0)
     method = build("full", drop_path=0.5).train()
     run = method.backbone._run(video(videos=400))
-    assert run.scales[0] == ([None] * len(run.sizes), [None] * len(run.sizes))
+    assert run.scales[0] == ([None] * len(run.pixels), [None] * len(run.pixels))
     for number, rate in ((1, 1 / 6), (3, 0.5)):
         for scales in run.scales[number]:
             drawn = torch.cat(scales)
