@@ -108,7 +108,7 @@ class FrameSource(WindowSource):
     frames_per_chunk: int
 
     @contextmanager
-    def open(self, entry: VideoSegments) -> Iterator[OpenedVideo]:
+    def open(self, entry: VideoSegments) -> Iterator["OpenedFrames"]:
         """Open a video, see :class:`WindowSource`."""
         with VideoReader(entry.path, short_side=self.short_side) as reader:
             info = reader.info
@@ -119,7 +119,7 @@ class FrameSource(WindowSource):
                 timing, info.num_frames, info.fps
             )
             total = round(info.duration_s * timing.fps) if by_time else info.num_frames
-            opened = _OpenedFrames(self.sampler, reader, timing, total, by_time=by_time)
+            opened = OpenedFrames(self.sampler, reader, timing, total, by_time=by_time)
             self._require_length(entry, opened, info)
             yield opened
 
@@ -145,7 +145,17 @@ def _differs(timing: Timing, num_frames: int, fps: float) -> bool:
     return other_rate and abs(num_frames / timing.num_frames - 1) > _SAME_COUNT
 
 
-class _OpenedFrames(OpenedVideo):
+class OpenedFrames(OpenedVideo):
+    """The frames of one video.
+
+    Args:
+        sampler: Counts them.
+        reader: Reads them.
+        timing: Length of the video as its grid counts it.
+        total: Frames as the grid counts them.
+        by_time: Whether the grid has another rate than the file: frames are found by their time.
+    """
+
     def __init__(
         self,
         sampler: WindowSampler,
@@ -156,19 +166,21 @@ class _OpenedFrames(OpenedVideo):
         by_time: bool,
     ) -> None:
         super().__init__(timing, sampler.available(total), sampler.frames_per_position)
-        self._sampler, self._reader, self._total, self._by_time = sampler, reader, total, by_time
+        self.reader, self.by_time = reader, by_time
+        self._sampler, self._total = sampler, total
 
     def read(self, windows: Sequence[GridWindow]) -> list[Content]:
-        numbers = [self._sampler.frames(window, self._total) for window in windows]
+        """Contents of windows, see :class:`OpenedVideo`."""
+        numbers = [self.numbers(window) for window in windows]
         wanted, places = np.unique(np.concatenate(numbers), return_inverse=True)
-        pool = self._frames(wanted)
+        pool = self.reader.frames_at(wanted)
         picked = torch.from_numpy(places).split([len(part) for part in numbers])
         return [Content(pool, part) for part in picked]
 
-    def _frames(self, numbers: NDArray[np.int64]) -> Tensor:
-        if self._by_time:
-            return self._reader.frames_at_times(numbers / self.timing.fps)
-        return self._reader.frames_at(numbers)
+    def numbers(self, window: GridWindow) -> NDArray[np.int64]:
+        """Numbers of a window's frames in the file, never falling, ``[T]``."""
+        numbers = self._sampler.frames(window, self._total)
+        return self.reader.numbers_at(numbers / self.timing.fps) if self.by_time else numbers
 
 
 @dataclass(frozen=True)

@@ -91,11 +91,11 @@ class Recogniser:
         self.class_names: list[str] = list(record["class_names"])
         self._views: int = recipe["eval_views"]
         self._short_side: int | None = recipe["short_side"]
-        self._sampler = _build(recipe["sampler"], checkpoint)
+        self._sampler = build_part(recipe["sampler"], checkpoint)
         pixels: PixelSpec = method.backbone.pixels
         transform = dict(recipe["transform"])
         transform["size"] = transform["size"] or pixels.image_size
-        self._transform = _build(transform, checkpoint)
+        self._transform = build_part(transform, checkpoint)
         self._normalisation = pixels.mean, pixels.std
 
     def __call__(self, video: str | Path) -> Recognition:
@@ -190,7 +190,7 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def _build(recipe: dict[str, Any], checkpoint: str | Path) -> Any:
+def build_part(recipe: dict[str, Any], checkpoint: str | Path) -> Any:
     """A sampler or transform of this project from its class name and values."""
     values = dict(recipe)
     name = values.pop("class")

@@ -149,25 +149,42 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         Raises:
             VideoDecodeError: If a frame is damaged.
         """
-        shown = np.searchsorted(self.timestamps_s, np.asarray(times_s) + 1e-9, side="right") - 1
-        return self.frames_at(np.clip(shown, 0, None))
+        return self.frames_at(self.numbers_at(times_s))
 
-    def iter_frames(self) -> Iterator[Tensor]:
-        """Decode the whole file in order, one frame ``[3, H, W]`` at a time.
+    def numbers_at(self, times_s: ArrayLike) -> NDArray[np.int64]:
+        """Number of the frame that is on display at each time.
+
+        Args:
+            times_s: Seconds after the first frame, ``[T]``; clamped to the video.
+        """
+        shown = np.searchsorted(self.timestamps_s, np.asarray(times_s) + 1e-9, side="right") - 1
+        return np.clip(shown, 0, None)
+
+    def iter_frames(self, wanted: ArrayLike | None = None) -> Iterator[Tensor]:
+        """Decode a file in order, one frame ``[3, H, W]`` at a time.
+
+        Args:
+            wanted: Rising numbers of the frames to yield; the others are decoded, not converted,
+                and nothing behind the last of them. None = all frames.
 
         Raises:
             VideoDecodeError: If a frame is damaged or missing.
         """
         index, count = self._index, 0
+        asked = np.arange(len(index.pts)) if wanted is None else np.asarray(wanted)
+        remaining = iter(asked.tolist())
+        target = next(remaining, None)
         with open_video(self.path) as source:  # its own, for frames may be asked for meanwhile
             for frame, intact in decode_frames(*source, by_time=index.by_time):
                 if index.by_time and (frame.pts is None or frame.pts < index.pts[0]):
                     continue
                 if not intact or (index.by_time and frame.pts != index.pts[count]):
                     break
-                yield torch.from_numpy(self._image(frame)).permute(2, 0, 1)
+                if count == target:
+                    yield torch.from_numpy(self._image(frame)).permute(2, 0, 1)
+                    target = next(remaining, None)
                 count += 1
-                if count == len(index.pts):
+                if target is None:
                     return
         raise self._damaged(count)
 

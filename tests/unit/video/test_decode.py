@@ -34,6 +34,8 @@ def test_any_order_equals_decoding_one_by_one(make: Make, kind: str) -> None:
         for indices in [*wanted, list(range(count))]:
             assert torch.equal(reader.frames_at(indices), expected[indices]), indices
         assert torch.equal(torch.stack(list(reader.iter_frames())), expected)
+        some = list(range(count // 2, count, 3))
+        assert torch.equal(torch.stack(list(reader.iter_frames(some))), expected[some])
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if not k.endswith(("avi", "mpg", "h264"))])
