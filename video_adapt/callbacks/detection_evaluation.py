@@ -2,10 +2,12 @@
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from video_adapt.batches import SegmentPredictions
@@ -33,12 +35,14 @@ from video_adapt.metrics import (
     threshold_for_precision,
 )
 
+from .detection_figures import class_figures, detection_figures, point_figures
 from .detection_files import (
-    class_figures,
-    detection_figures,
-    point_figures,
-    write_detections_csv,
-    write_detections_json,
+    TrueVideo,
+    events_by_video,
+    results_by_video,
+    write_csv,
+    write_ground_truth,
+    write_json,
 )
 from .evaluation_hooks import EvaluationCallback
 from .tracking import log_picture
@@ -77,8 +81,9 @@ class DetectionEvaluation(EvaluationCallback[DetectionSummary]):
     they reach the checkpoint; a test uses those that it finds there.
 
     The last evaluation is written to the run's folder, below ``val/`` where the run trains:
-    ``detections.csv``, ``detections.json`` (ActivityNet's form), ``metrics.json``, and pictures:
-    ``precision_recall.png``, ``class_ap.png``, ``errors.png``, ``false_alarms.png``.
+    ``detections.csv``, ``detections.json`` and ``ground_truth.json`` (ActivityNet's forms),
+    ``metrics.json``, and pictures: ``precision_recall.png``, ``class_ap.png``, ``errors.png``,
+    ``false_alarms.png``.
 
     The data module tells ``ground_truth(stage)``, ``video_names(stage)`` and
     ``durations_s(stage)``; the method has ``class_names``, ``thresholds``, ``calibration`` and
@@ -124,7 +129,7 @@ class DetectionEvaluation(EvaluationCallback[DetectionSummary]):
     def _result(
         self, stage: str, measured: DetectionResult, trainer: Any, pl_module: Any
     ) -> DetectionSummary:
-        hours = sum(_data_module(trainer).durations_s(stage)) / 3600
+        hours = float(np.nansum(_data_module(trainer).durations_s(stage))) / 3600
         matching = match_detections(measured.detections, measured.events, self.tiou)
         if stage == "val" and measured.events.label.size:
             pl_module.calibration = calibrate(matching, len(pl_module.class_names))
@@ -178,10 +183,12 @@ class DetectionEvaluation(EvaluationCallback[DetectionSummary]):
 
     def _write_files(self, folder: Path, stage: str, trainer: Any, pl_module: Any) -> None:
         summary, classes = self.results[stage], list(pl_module.class_names)
-        videos = _data_module(trainer).video_names(stage)
-        detections = summary.result.detections
-        write_detections_csv(folder / "detections.csv", detections, videos, classes)
-        write_detections_json(folder / "detections.json", detections, videos, classes)
+        data = _data_module(trainer)
+        results = results_by_video(summary.result.detections, data.video_names(stage), classes)
+        write_csv(results, folder / "detections.csv")
+        write_json(results, folder / "detections.json")
+        truth = _true_videos(summary.result.events, data, stage, classes)
+        write_ground_truth(truth, folder / "ground_truth.json")
         figures = self._all_figures(summary, classes)
         text = json.dumps(figures, indent=1, ensure_ascii=False)
         (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
@@ -227,6 +234,23 @@ def _pictures(summary: DetectionSummary, class_names: Sequence[str]) -> dict[str
     if summary.calibration is not None:
         pictures["false_alarms"] = plot_false_alarms(overall, summary.calibration)
     return pictures
+
+
+def _true_videos(
+    events: GroundTruth, data: Any, stage: str, class_names: Sequence[str]
+) -> dict[str, TrueVideo]:
+    """What is known of every video by its name; paths from a data module that has a manifest."""
+    names = data.video_names(stage)
+    known = hasattr(data, "manifest")
+    paths = [e.path for e in data.manifest(stage).entries] if known else [None] * len(names)
+    durations_s = [
+        None if math.isnan(length) else float(length) for length in data.durations_s(stage)
+    ]
+    by_video = events_by_video(events, names, class_names)
+    return {
+        name: TrueVideo(duration_s, path, by_video[name])
+        for name, duration_s, path in zip(names, durations_s, paths, strict=True)
+    }
 
 
 def _data_module(trainer: Any) -> Any:

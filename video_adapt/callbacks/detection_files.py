@@ -1,128 +1,163 @@
-"""Detections and their figures as files."""
+"""Detections and what really happens as files, which reports and the tools of the field read."""
 
 import csv
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from video_adapt.metrics import (
-    ClassErrors,
-    DetectionResult,
-    Detections,
-    ErrorKind,
-    OperatingPoint,
-    recall_at_multiples,
-)
-
-COLUMNS = ("video", "start_s", "end_s", "label", "score")
-_MULTIPLES = (1, 5)  # Recall@1x and @5x, as Ego4D reports them
+from video_adapt.metrics import Detections, GroundTruth
 
 
-def write_detections_csv(
-    path: Path, detections: Detections, video_names: Sequence[str], class_names: Sequence[str]
-) -> None:
-    """Write one line per detection, by video, best first.
+class Detection(NamedTuple):
+    """Something that happens in a video.
 
-    Args:
-        path: CSV file with the columns ``video``, ``start_s``, ``end_s``, ``label``, ``score``.
-        detections: Best first.
-        video_names: Name of every video by its id.
-        class_names: ``K`` names.
+    Attributes:
+        start_s: Seconds after the video's first frame.
+        end_s: Seconds after the video's first frame, not before the start.
+        label: What happens.
+        score: Confidence in [0, 1].
     """
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for video, rows in _by_video(detections, video_names):
-            for (start_s, end_s), score, label in rows:
-                name = class_names[label]
-                table.writerow([video, f"{start_s:.3f}", f"{end_s:.3f}", name, f"{score:.6f}"])
+
+    start_s: float
+    end_s: float
+    label: str
+    score: float
 
 
-def write_detections_json(
-    path: Path, detections: Detections, video_names: Sequence[str], class_names: Sequence[str]
-) -> None:
+Results = Mapping[str, Sequence[Detection]]
+
+
+class TrueVideo(NamedTuple):
+    """What is known of a video that was evaluated.
+
+    Attributes:
+        duration_s: Its length in seconds; None if it could not be read.
+        path: The file, or that of its features; None if the data module does not tell.
+        events: What really happens in it; scores are 1.
+    """
+
+    duration_s: float | None
+    path: str | None
+    events: list[Detection]
+
+
+def write_json(results: Results, out: Path) -> Path:
     """Write the results file of the ActivityNet challenge, which THUMOS-14 tools read too.
 
     Args:
-        path: JSON file; a video without detections has an empty list.
-        detections: Best first.
+        results: Detections by the name of their video; all times are in seconds. A video without
+            any has an empty list.
+        out: The file; its folder is made if need be.
+    """
+    videos = {
+        video: [
+            {
+                "label": found.label,
+                "score": round(found.score, 6),
+                "segment": [round(found.start_s, 3), round(found.end_s, 3)],
+            }
+            for found in detections
+        ]
+        for video, detections in results.items()
+    }
+    content = {"version": "VERSION 1.3", "results": videos, "external_data": {"used": False}}
+    return _write(content, out)
+
+
+def write_csv(results: Results, out: Path) -> Path:
+    """Write one line per detection: ``video,start_s,end_s,label,score``.
+
+    Args:
+        results: Detections by the name of their video.
+        out: The file; its folder is made if need be.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["video", *Detection._fields])
+        for video, detections in results.items():
+            for start_s, end_s, label, score in detections:
+                writer.writerow([video, f"{start_s:.3f}", f"{end_s:.3f}", label, f"{score:.6f}"])
+    return out
+
+
+def read_csv(path: Path) -> dict[str, list[Detection]]:
+    """Detections by the name of their video, as :func:`write_csv` wrote them."""
+    results: dict[str, list[Detection]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        next(rows)
+        for video, start_s, end_s, label, score in rows:
+            found = Detection(float(start_s), float(end_s), label, float(score))
+            results.setdefault(video, []).append(found)
+    return results
+
+
+def write_ground_truth(videos: Mapping[str, TrueVideo], out: Path) -> Path:
+    """Write what really happens as an annotation in the form of ActivityNet.
+
+    Args:
+        videos: All videos of an evaluation by their names, those without events too.
+        out: The file; its folder is made if need be.
+    """
+    database = {
+        name: {
+            "duration": video.duration_s,
+            "path": video.path,
+            "annotations": [
+                {"label": event.label, "segment": [event.start_s, event.end_s]}
+                for event in video.events
+            ],
+        }
+        for name, video in videos.items()
+    }
+    return _write({"database": database}, out)
+
+
+def read_ground_truth(path: Path) -> dict[str, TrueVideo]:
+    """Videos by their names, as :func:`write_ground_truth` wrote them."""
+    database = json.loads(path.read_text(encoding="utf-8"))["database"]
+    return {
+        name: TrueVideo(
+            video["duration"],
+            video["path"],
+            [Detection(*event["segment"], event["label"], 1.0) for event in video["annotations"]],
+        )
+        for name, video in database.items()
+    }
+
+
+def results_by_video(
+    detections: Detections, video_names: Sequence[str], class_names: Sequence[str]
+) -> dict[str, list[Detection]]:
+    """Detections of every video by its name, in the order in which they come.
+
+    Args:
+        detections: Of all videos, usually best first.
         video_names: Name of every video by its id.
         class_names: ``K`` names.
     """
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in video_names}
-    for video, rows in _by_video(detections, video_names):
-        results[video] = [
-            {
-                "label": class_names[label],
-                "score": round(score, 6),
-                "segment": [round(start_s, 3), round(end_s, 3)],
-            }
-            for (start_s, end_s), score, label in rows
-        ]
-    content = {"version": "VERSION 1.3", "results": results, "external_data": {"used": False}}
-    path.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+    results: dict[str, list[Detection]] = {name: [] for name in video_names}
+    columns = (values.tolist() for values in detections)
+    for video, (start_s, end_s), score, label in zip(*columns, strict=True):
+        found = Detection(start_s, end_s, class_names[label], score)
+        results[video_names[video]].append(found)
+    return results
 
 
-def detection_figures(result: DetectionResult, class_names: Sequence[str]) -> dict[str, Any]:
-    """Figures of an evaluation as plain values; None where a figure does not exist."""
-    keys = [f"{threshold:.2f}" for threshold in result.thresholds]
-    means = result.mean_ap
-    recall = recall_at_multiples(result.detections, result.events, result.thresholds, _MULTIPLES)
-    return {
-        "mAP": result.average_map,
-        "mAP_by_tiou": None if means is None else dict(zip(keys, means.tolist(), strict=True)),
-        "recall_at_multiples": None
-        if recall is None
-        else {
-            f"{multiple}x": dict(zip(keys, column, strict=True))
-            for multiple, column in zip(_MULTIPLES, recall.T.tolist(), strict=True)
-        },
-        "events": result.events.label.size,
-        "events_left_out": result.num_dropped,
-        "detections": result.detections.label.size,
-        "average_precision": {
-            class_names[label]: dict(zip(keys, values, strict=True))
-            for label, values in zip(result.labels, result.ap.tolist(), strict=True)
-        },
-    }
+def events_by_video(
+    events: GroundTruth, video_names: Sequence[str], class_names: Sequence[str]
+) -> dict[str, list[Detection]]:
+    """Events of every video by its name; scores are 1."""
+    certain = np.ones(events.label.size)
+    known = Detections(events.video_id, events.segments_s, certain, events.label)
+    return results_by_video(known, video_names, class_names)
 
 
-def point_figures(point: OperatingPoint) -> dict[str, Any]:
-    """What a threshold gives, as plain values."""
-    return {
-        "threshold": None if math.isinf(point.threshold) else point.threshold,
-        "precision": point.precision,
-        "recall": point.recall,
-        "false_alarms_per_hour": point.false_alarms_per_hour,
-        "true_positives": point.true_positives,
-        "false_positives": point.false_positives,
-        "missed": point.missed,
-    }
-
-
-def class_figures(classes: Sequence[ClassErrors], class_names: Sequence[str]) -> dict[str, Any]:
-    """What each class does at its threshold, and what its reported detections are."""
-    return {
-        class_names[entry.label]: {
-            "events": entry.num_events,
-            **point_figures(entry.point),
-            "kinds": {kind.name.lower(): int(entry.kinds[kind]) for kind in ErrorKind},
-        }
-        for entry in classes
-    }
-
-
-def _by_video(
-    detections: Detections, video_names: Sequence[str]
-) -> Iterator[tuple[str, Iterator[tuple[list[float], float, int]]]]:
-    """Name of each video that has detections, with segment, score and label of each of them."""
-    order = np.argsort(detections.video_id, kind="stable")
-    videos, starts = np.unique(detections.video_id[order], return_index=True)
-    for video, rows in zip(videos, np.split(order, starts[1:]), strict=True):
-        found = detections.take(rows)
-        columns = (found.segments_s.tolist(), found.score.tolist(), found.label.tolist())
-        yield video_names[video], zip(*columns, strict=True)
+def _write(content: object, out: Path) -> Path:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+    return out

@@ -1,70 +1,14 @@
 """Detections as files: JSON for evaluation, CSV for spreadsheets, SRT for video players."""
 
-import csv
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+
+from video_adapt.callbacks.detection_files import Detection, Results, write_csv, write_json
+
+__all__ = ["SHORTEST_CUE_MS", "Detection", "Results", "write_csv", "write_json", "write_srt"]
 
 SHORTEST_CUE_MS = 300  # what is shorter cannot be read
-
-Results = Mapping[str, Sequence["Detection"]]
-
-
-class Detection(NamedTuple):
-    """Something that happens in a video.
-
-    Attributes:
-        start_s: Seconds after the video's first frame.
-        end_s: Seconds after the video's first frame, not before the start.
-        label: What happens.
-        score: Confidence in [0, 1].
-    """
-
-    start_s: float
-    end_s: float
-    label: str
-    score: float
-
-
-def write_json(results: Results, out: Path) -> Path:
-    """Write the results file of the ActivityNet challenge, which THUMOS-14 tools read too.
-
-    Args:
-        results: Detections by the name of their video; all times are in seconds.
-        out: The file; its folder is made if need be.
-    """
-    videos = {
-        video: [
-            {
-                "label": found.label,
-                "score": round(found.score, 6),
-                "segment": [round(found.start_s, 3), round(found.end_s, 3)],
-            }
-            for found in detections
-        ]
-        for video, detections in results.items()
-    }
-    content = {"version": "VERSION 1.3", "results": videos, "external_data": {"used": False}}
-    return _write(json.dumps(content, indent=1, ensure_ascii=False) + "\n", out)
-
-
-def write_csv(results: Results, out: Path) -> Path:
-    """Write one line per detection: ``video,start_s,end_s,label,score``.
-
-    Args:
-        results: Detections by the name of their video.
-        out: The file; its folder is made if need be.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["video", *Detection._fields])
-        for video, detections in results.items():
-            for start_s, end_s, label, score in detections:
-                writer.writerow([video, f"{start_s:.3f}", f"{end_s:.3f}", label, f"{score:.6f}"])
-    return out
 
 
 def write_srt(detections: Sequence[Detection], out: Path, *, most: int = 3) -> Path:
@@ -83,7 +27,9 @@ def write_srt(detections: Sequence[Detection], out: Path, *, most: int = 3) -> P
         f"{number}\n{_clock(start_ms)} --> {_clock(end_ms)}\n{text}\n"
         for number, (start_ms, end_ms, text) in enumerate(_joined(_cues(detections, most)), start=1)
     ]
-    return _write("\n".join(cues), out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("\n".join(cues), encoding="utf-8")
+    return out
 
 
 def _cues(detections: Sequence[Detection], most: int) -> Iterator[tuple[int, int, str]]:
@@ -122,9 +68,3 @@ def _clock(time_ms: int) -> str:
     """``hh:mm:ss,mmm``."""
     seconds, ms = divmod(time_ms, 1000)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d},{ms:03d}"
-
-
-def _write(text: str, out: Path) -> Path:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
-    return out

@@ -1,6 +1,7 @@
 import csv
 import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,6 +52,34 @@ def test_writes_detections_by_video_best_first(tmp_path):
     assert found["empty"] == []
     assert found["two"][0] == {"label": "jump", "score": 0.6, "segment": [10.0, 14.0]}
     assert len(found["one"]) == 3
+
+
+def test_writes_what_really_happens_and_where_the_videos_lie(tmp_path):
+    data = ToyVideos()
+    evaluate(tmp_path, data=data)
+    truth = json.loads((tmp_path / "ground_truth.json").read_text())["database"]
+    assert list(truth) == ["one", "two", "empty"]
+    assert truth["one"]["annotations"] == [
+        {"label": "jump", "segment": [1.0, 5.0]},
+        {"label": "run", "segment": [20.0, 32.0]},
+    ]
+    assert len(truth["two"]["annotations"]) == 1  # the one without length does not count
+    assert truth["empty"] == {"duration": 300.0, "path": None, "annotations": []}
+
+    entries = [SimpleNamespace(path=f"/videos/{name}.mp4") for name in truth]
+    data.manifest = lambda stage: SimpleNamespace(entries=entries)
+    evaluate(tmp_path, data=data)
+    truth = json.loads((tmp_path / "ground_truth.json").read_text())["database"]
+    assert truth["two"]["path"] == "/videos/two.mp4"
+
+
+def test_a_video_of_unknown_length_adds_no_hours(tmp_path):
+    data = ToyVideos()
+    data.durations_s = lambda stage: [600.0, float("nan"), 300.0]
+    evaluation, _, _ = evaluate(tmp_path, data=data)
+    assert evaluation.results["val"].hours == 0.25
+    truth = json.loads((tmp_path / "ground_truth.json").read_text())["database"]
+    assert truth["two"]["duration"] is None
 
 
 def test_writes_figures_and_pictures(tmp_path):

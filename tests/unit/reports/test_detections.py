@@ -1,7 +1,4 @@
-import csv
-import json
-
-from video_adapt.reports.detections import Detection, write_csv, write_json, write_srt
+from video_adapt.reports.detections import Detection, write_srt
 
 JUMP = Detection(1.23456, 2.0, "jump, high", 0.98765432)
 RUN = Detection(0.5, 4.0, "run", 0.25)
@@ -11,27 +8,6 @@ def cues(path):
     """Subtitles as (number, times, lines)."""
     blocks = path.read_text().rstrip("\n").split("\n\n")
     return [(int(n), times, lines) for n, times, *lines in map(str.splitlines, blocks)]
-
-
-def test_json_is_a_results_file_of_activitynet(tmp_path):
-    out = write_json({"été": [JUMP], "empty": []}, tmp_path / "new/results.json")
-    content = json.loads(out.read_text(encoding="utf-8"))
-    assert content["version"]
-    assert content["external_data"] == {"used": False}
-    assert content["results"] == {
-        "été": [{"label": "jump, high", "score": 0.987654, "segment": [1.235, 2.0]}],
-        "empty": [],
-    }
-    assert "été" in out.read_text(encoding="utf-8")
-
-
-def test_csv_quotes_labels_and_names_the_video(tmp_path):
-    out = write_csv({"a": [JUMP, RUN]}, tmp_path / "new/results.csv")
-    assert list(csv.reader(out.read_text().splitlines())) == [
-        ["video", "start_s", "end_s", "label", "score"],
-        ["a", "1.235", "2.000", "jump, high", "0.987654"],
-        ["a", "0.500", "4.000", "run", "0.250000"],
-    ]
 
 
 def test_subtitles_of_overlapping_detections_do_not_overlap(tmp_path):
