@@ -205,7 +205,7 @@ def test_last_blocks_are_what_trains_and_all_of_it(backbone, video):
 def test_text_lives_in_the_space_of_images_or_is_refused(backbone):
     if not reads_text(backbone):
         for ask in (lambda: backbone.encode_text(["a red circle"]), lambda: backbone.logit_scale):
-            with pytest.raises(ConfigurationError, match="never trained with text.*readout"):
+            with pytest.raises(ConfigurationError, match=r"never trained with text.*readout"):
                 ask()
         return
     text = backbone.requires_grad_(True).encode_text(["a red circle", "a blue square"])

@@ -184,7 +184,7 @@ def test_tuning_says_where_it_stands():
 def test_only_what_can_stand_beside_a_block_may():
     backbone = FakeBackbone()
     inject(backbone, STAdapter(width=2))
-    with pytest.raises(ConfigurationError, match="tuning=side wants .* set adapter: TIA"):
+    with pytest.raises(ConfigurationError, match=r"tuning=side wants .* set adapter: TIA"):
         FakeMethod(backbone, tuning="side")
     with pytest.raises(ConfigurationError, match="tuning=side with 0 adapter weights"):
         FakeMethod(FakeBackbone(), tuning="side")

@@ -316,7 +316,7 @@ def test_an_attentive_probe_reads_it():
 
 
 def test_what_needs_text_is_refused_when_it_is_built():
-    with pytest.raises(ConfigurationError, match="never trained with text.*norm_then_mean"):
+    with pytest.raises(ConfigurationError, match=r"never trained with text.*norm_then_mean"):
         TunedClassifier(build().backbone, class_names=["a", "b"], readout="embedding")
 
 

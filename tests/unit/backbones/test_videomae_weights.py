@@ -150,7 +150,7 @@ def test_other_kinds_of_model_are_refused(source, change, message):
 def test_another_size_is_refused_with_its_name(source, monkeypatch):
     monkeypatch.setitem(videomae_config.SIZES, "tiny", CONFIG)
     state = published(source, TO_ORIGINAL, "head")
-    with pytest.raises(WeightsError, match="width 16, 2 blocks and 4-pixel.*set name: tiny"):
+    with pytest.raises(WeightsError, match=r"width 16, 2 blocks and 4-pixel.*set name: tiny"):
         VideoMAE.from_config(CONFIG._replace(name="other", depth=3)).load_weights(state)
 
 
@@ -160,7 +160,7 @@ def test_a_missing_file_says_what_to_download():
     text = str(error.value)
     assert "huggingface.co/MCG-NJU/videomae-base-finetuned-kinetics" in text
     assert "`weights`" in text
-    with pytest.raises(WeightsError, match="VideoMAEv2.*`weights`"):
+    with pytest.raises(WeightsError, match=r"VideoMAEv2.*`weights`"):
         VideoMAE("giant", "hub")
 
 
@@ -169,9 +169,9 @@ def test_without_internet_the_hub_says_what_to_download(monkeypatch):
         raise OSError("no route\nto host")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-    with pytest.raises(WeightsError, match="videomae-small-finetuned.*`weights`.*no route to"):
+    with pytest.raises(WeightsError, match=r"videomae-small-finetuned.*`weights`.*no route to"):
         VideoMAE("small")
-    with pytest.raises(ConfigurationError, match="is no size .*no route to host"):
+    with pytest.raises(ConfigurationError, match=r"is no size .*no route to host"):
         VideoMAE("some/model")
 
 
@@ -197,7 +197,7 @@ def test_the_hub_gives_model_and_weights(tmp_path, monkeypatch):
 
 
 def test_half_a_folder_is_refused(tmp_path):
-    with pytest.raises(ConfigurationError, match="config.json: no model description"):
+    with pytest.raises(ConfigurationError, match=r"config\.json: no model description"):
         VideoMAE(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "videomae"}))
     with pytest.raises(ConfigurationError, match="lacks 'hidden_size'"):
