@@ -1,4 +1,4 @@
-"""``video-adapt bench``: speed and memory of training steps and of decoding, side by side."""
+"""``video-adapt bench``: speed and memory of training and of decoding, side by side."""
 
 import argparse
 import logging
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from video_adapt.reports.bench_step import StepRow
 
-HELP = "measure training steps and decoding side by side, as tables and pictures"
+HELP = "measure training and decoding side by side, as tables and pictures"
+
+PARTS = ("step", "memory", "decode")
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +19,13 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of the report")
-    parser.add_argument("--only", choices=["step", "decode"], help="measure one half alone")
+    parser.add_argument(
+        "--only",
+        choices=PARTS,
+        help="measure one part alone: steps on clips, memory on long videos, or decoding",
+    )
+    parser.add_argument("--size", default="base", help="VideoMAE of the long videos")
+    parser.add_argument("--chunks", type=int, default=4, help="their length, in 16 frames")
     parser.add_argument("--batch-size", type=int, default=2, help="clips per training step")
     parser.add_argument("--steps", type=int, default=5, help="training steps measured")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
@@ -27,17 +35,36 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the tables, write them with their pictures."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args.out.mkdir(parents=True, exist_ok=True)
-    if args.only != "decode":
+    wanted = (args.only,) if args.only else PARTS
+    if "step" in wanted:
         from video_adapt.reports import bench_step
 
         rows = bench_step.run(batch_size=args.batch_size, steps=args.steps, device=_device(args))
         _write(args.out, "step", step_table(rows, bench_step.REFERENCE))
         _draw(args.out / "step.png", rows)
-    if args.only != "step":
+    if "memory" in wanted:
+        _measure_memory(args)
+    if "decode" in wanted:
         from video_adapt.reports import bench_decode
 
         _write(args.out, "decode", bench_decode.render(bench_decode.run(args.out)))
     return 0
+
+
+def _measure_memory(args: argparse.Namespace) -> None:
+    from video_adapt.metrics import save_figure
+    from video_adapt.reports import bench_detection
+    from video_adapt.reports.plots import bars
+
+    rows = bench_detection.run(size=args.size, chunks=args.chunks, device=_device(args))
+    _write(args.out, "memory", bench_detection.render(rows, title=f"VideoMAE {args.size}, 160 px"))
+    panels: dict[str, list[float | None]] = {
+        "memory, MB": [row.megabytes for row in rows],
+        "forward, s": [row.forward_s for row in rows],
+        "backward, s": [row.backward_s for row in rows],
+    }
+    names = [f"{row.name}, {16 * row.chunks} frames" for row in rows]
+    save_figure(bars(names, panels), args.out / "memory.png")
 
 
 def step_table(rows: Sequence["StepRow"], reference: str) -> str:

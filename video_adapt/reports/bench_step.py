@@ -29,6 +29,8 @@ BACKBONE = "ViT-B-16-quickgelu"
 FRAMES = 8
 CLASSES = [f"class {i}" for i in range(16)]
 RECIPE = OptimizerSpec(lr=1e-4)
+# Otherwise the C library keeps freed blocks, and the peak is that of its hoard.
+HONEST_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
 REFERENCE = "full fine-tuning, 8 frames"
 
 
@@ -109,8 +111,7 @@ def run(*, batch_size: int = 2, steps: int = 5, device: str = "cpu") -> list[Ste
             check=True,
             stdout=subprocess.PIPE,
             text=True,
-            # Otherwise the C library keeps freed blocks, and the peak is that of its hoard.
-            env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"},
+            env=os.environ | HONEST_MALLOC,
         )
         rows.append(StepRow(**json.loads(answer.stdout.splitlines()[-1])))
     return rows
@@ -119,13 +120,13 @@ def run(*, batch_size: int = 2, steps: int = 5, device: str = "cpu") -> list[Ste
 def measure(name: str, *, batch_size: int, steps: int, device: str) -> StepRow:
     """Build one contender and time its steps; to be called in a fresh process."""
     seed_everything(0, verbose=False)
-    imported = _resident_bytes()
+    imported = resident_bytes()
     backbone = CLIP(BACKBONE, weights=None).to(device)
     frames, build = CONTENDERS[name]
     size = backbone.pixels.image_size
     video = torch.randn(batch_size, frames, 3, size, size, device=device)
     step, trained = _bare(backbone, video) if build is None else _training(build(backbone), video)
-    times = [_timed(step, device) for _ in range(steps + 1)][1:]
+    times = [timed(step, device) for _ in range(steps + 1)][1:]
     if device == "cuda":
         peak = torch.cuda.max_memory_allocated()
     else:
@@ -153,7 +154,8 @@ def _training(method: Any, video: Tensor) -> tuple[Callable[[], Any], int]:
     return step, method.parameter_count().trained
 
 
-def _timed(step: Callable[[], Any], device: str) -> float:
+def timed(step: Callable[[], Any], device: str) -> float:
+    """Seconds that a call takes, including what it left to the device."""
     gc.collect()
     start = time.perf_counter()
     step()
@@ -162,7 +164,8 @@ def _timed(step: Callable[[], Any], device: str) -> float:
     return time.perf_counter() - start
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
+    """Memory that this process occupies now."""
     pages = Path("/proc/self/statm").read_text().split()[1]
     return int(pages) * resource.getpagesize()
 
