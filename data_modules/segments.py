@@ -19,9 +19,6 @@ from .classes import ClassNames, class_names_from_labels
 from .problems import Problems
 from .segment_formats import Event, VideoRow
 
-AGNOSTIC = ClassNames(("action",))
-"""The one class of a detector that tells when something happens, not what."""
-
 
 class Events(NamedTuple):
     """The ``G`` events of a set of videos.
@@ -108,7 +105,6 @@ class SegmentRules:
         own_paths: Whether paths that the annotation gives go before ``path``.
         exclude: Names of videos to leave out.
         ignore_labels: Labels whose events are left out.
-        class_agnostic: Whether all events are of one class.
         skip_missing: Leave out videos without a file instead of raising.
     """
 
@@ -116,7 +112,6 @@ class SegmentRules:
     own_paths: bool = True
     exclude: Collection[str] = ()
     ignore_labels: Collection[str] = ()
-    class_agnostic: bool = False
     skip_missing: bool = False
 
 
@@ -194,7 +189,6 @@ def build_manifest(
         AnnotationError: On the first fault (strict problems), with file and line.
     """
     find = FileFinder(root.absolute())
-    known = AGNOSTIC if rules.class_agnostic else classes
     entries: list[VideoSegments] = []
     missing: list[VideoSegments] = []
     kept = [row for row in rows if row.name not in rules.exclude]
@@ -219,7 +213,7 @@ def build_manifest(
         report_missing(missing, len(kept), root, problems)
     if not entries and problems.strict:
         raise AnnotationError(f"{source}: none of its {len(rows)} videos exists below {root}")
-    return SegmentManifest(entries, known, root, missing)
+    return SegmentManifest(entries, classes, root, missing)
 
 
 def _paths(row: VideoRow, rules: SegmentRules) -> tuple[str, ...]:
@@ -241,7 +235,7 @@ def _events(
         if label is None or not _runs_forwards(event, row.name, problems):
             continue
         segments_s.append((event.start_s, event.end_s))
-        labels.append(0 if rules.class_agnostic else label)
+        labels.append(label)
     return np.array(segments_s).reshape(-1, 2), np.array(labels, dtype=np.int64)
 
 

@@ -15,8 +15,7 @@ EPIC-Kitchens-100   ``SlidingWindows(768, 8, 16, fps=30,              one annota
                     min_kept=0.3)``                                   one for verbs
 Ego4D-MQ            ``SlidingWindows(1800, 4, 8, overlap=0,
                     min_kept=0.3)``
-ActivityNet-1.3     ``WholeVideo(192, 4)``                            ``class_agnostic=True``,
-                                                                      ``video_path=
+ActivityNet-1.3     ``WholeVideo(192, 4)``                            ``video_path=
                                                                       videos/v_{name}``,
                                                                       ``exclude`` what vanished
 =================== ================================================= =========================
@@ -35,7 +34,6 @@ from .loader import LoaderOptions, OnBroken
 from .problems import Problems
 from .segment_formats import VideoRow, parse_videos
 from .segments import (
-    AGNOSTIC,
     SegmentManifest,
     SegmentRules,
     build_manifest,
@@ -63,7 +61,6 @@ class THUMOSDataModule(WindowDataModule):
             told from the names (``train``, ``training``, ``val``, ``validation``, ...).
         classes: Class names, a line each or JSON; None = the labels of the first annotation in
             alphabetical order.
-        class_agnostic: Train and evaluate without telling classes apart (ActivityNet).
         exclude: Videos to leave out: their names, or a file with them.
         ignore_labels: Labels whose events are left out.
         video_path: Where videos lie below the root; without a suffix that of any video is tried.
@@ -96,7 +93,6 @@ class THUMOSDataModule(WindowDataModule):
         test: str | Path | None = None,
         subsets: dict[str, str] | None = None,
         classes: str | Path | None = None,
-        class_agnostic: bool = False,
         exclude: str | list[str] | None = None,
         ignore_labels: tuple[str, ...] = ("Ambiguous",),
         video_path: str = "videos/{name}",
@@ -137,7 +133,6 @@ class THUMOSDataModule(WindowDataModule):
             own_paths=features is None,
             exclude=read_names(self._excluded(exclude)),
             ignore_labels=tuple(ignore_labels),
-            class_agnostic=class_agnostic,
             skip_missing=on_broken == "skip",
         )
         self._classes_file = find_source(self.root, classes)
@@ -151,7 +146,7 @@ class THUMOSDataModule(WindowDataModule):
         Raises:
             AnnotationError: If the file that gives the names is wrong.
         """
-        return list((AGNOSTIC if self.rules.class_agnostic else self._class_names()).names)
+        return list(self._class_names().names)
 
     def read(self, split: Split, problems: Problems | None = None) -> SegmentManifest | None:
         """Read the annotation of a split; without one for testing, that of validation.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 HELP = "find missing, broken, copied, leaking and mislabelled videos of a data set"
 _LIST_ARGUMENTS = ("root", "train", "val", "test", "classes", "format")
 _SEGMENT_ARGUMENTS = (
-    *("root", "train", "val", "test", "classes", "subsets", "class_agnostic", "exclude"),
+    *("root", "train", "val", "test", "classes", "subsets", "exclude"),
     *("ignore_labels", "video_path", "features", "sampler", "frames_per_chunk"),
 )
 

@@ -162,10 +162,8 @@ def test_list_without_subsets_is_one_split(tmp_path: Path) -> None:
 
 
 def test_rules_of_a_data_set(annotations: Path) -> None:
-    manifest = _manifest(annotations, exclude=["b", "d"], class_agnostic=True)
+    manifest = _manifest(annotations, exclude=["b", "d"])
     assert [entry.name for entry in manifest.entries] == ["a", "c"]
-    assert manifest.classes.names == ("action",)
-    assert manifest.entries[0].labels.tolist() == [0, 0, 0]
     manifest = _manifest(annotations, ignore_labels=["run"])
     assert manifest.entries[0].labels.tolist() == [0]
     assert manifest.entries[0].segments_s.tolist() == [[5.0, 9.5]]

@@ -157,13 +157,6 @@ def test_ground_truth_is_what_the_annotation_says(long_videos: Path) -> None:
     assert data.ground_truth("test") is not None  # without a test list, that of validation
 
 
-def test_class_agnostic_data_have_one_class(long_videos: Path) -> None:
-    data = _data(long_videos, class_agnostic=True)
-    assert data.class_names == ["action"]
-    assert set(data.ground_truth("val").label.tolist()) == {0}
-    assert all(not b.labels[0].any() for b in data.train_dataloader())
-
-
 def test_workers_change_nothing(long_videos: Path) -> None:
     alone, shared = (
         _data(

@@ -133,11 +133,9 @@ def test_arguments_build_features(long_videos: Path) -> None:
     data = _parse(
         "--data=THUMOSDataModule",
         f"--data.root={long_videos}",
-        "--data.class_agnostic=true",
         "--data.sampler=WholeVideo",
         "--data.features.width=8",
         "--data.features.stride=16",
     )
     assert data.features == FeatureFiles(8, stride=16)
     assert data.sampler == WholeVideo()
-    assert data.class_names == ["action"]
