@@ -5,12 +5,15 @@ import logging
 import statistics
 import time
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -153,48 +156,47 @@ class Cost(Callback):
 def count_multiply_adds(network: nn.Module, *inputs: Tensor) -> int:
     """Multiply-adds of one forward pass in eval mode, half of what FLOPs count.
 
+    Nothing is computed and nothing allocated: the pass runs on tensors that have a shape, a type
+    and a device but no content, so that the whole window of a detector is counted on any machine.
+
     Args:
         network: Any module; modes, gradients and random state are left as they were.
         *inputs: What it takes, such as ``[B, T, C, H, W]``; the count is for the whole batch.
     """
     counter = FlopCounterMode(display=False)
+    # Plain attributes of modules, such as kept text embeddings, join in as they are.
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
     # Fused attention hides from the counter: on the CPU it counts as nothing, and a fused encoder
     # layer in eval mode bypasses it altogether.
-    guards = _evaluating(network), _no_fast_path(), sdpa_kernel(SDPBackend.MATH)
-    # The counter's module hooks fail on a parameter as an argument where gradients are off.
-    with contextlib.ExitStack() as stack, torch.inference_mode(False), torch.enable_grad():
-        for guard in guards:
+    guards = _untouched(network), _no_fast_path(), sdpa_kernel(SDPBackend.MATH)
+    with contextlib.ExitStack() as stack, torch.inference_mode(False), torch.no_grad():
+        for guard in (*guards, fake, counter):
             stack.enter_context(guard)
-        stack.enter_context(counter)
-        # A copy may be part of a graph, a tensor of inference may not.
-        network(*(tensor.clone() for tensor in inputs))
+        named = chain(network.named_parameters(), network.named_buffers())
+        weights = {name: _empty(tensor) for name, tensor in named}
+        functional_call(network, weights, tuple(map(_empty, inputs)))
     return int(counter.get_total_flops()) // 2
 
 
+def _empty(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+
+
 @contextlib.contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in network.modules()}
-    for module in modes:
+def _untouched(network: nn.Module) -> Iterator[None]:
+    """Eval mode inside; behind it every module has the attributes that it had before.
+
+    A module that keeps something it computed would otherwise keep a tensor without content.
+    """
+    before = {module: dict(vars(module)) for module in network.modules()}
+    for module in before:
         module.training = False
     try:
         yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-@contextlib.contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    # The counter hooks every module's arguments that require gradients; a parameter handed to a
-    # module does so even where gradients are off, and there it cannot be hooked.
-    trainable = [p for p in network.parameters() if p.requires_grad]
-    for parameter in trainable:
-        parameter.requires_grad = False
-    try:
-        yield
-    finally:
-        for parameter in trainable:
-            parameter.requires_grad = True
+        for module, attributes in before.items():
+            vars(module).clear()
+            vars(module).update(attributes)
 
 
 @contextlib.contextmanager

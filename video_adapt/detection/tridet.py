@@ -196,7 +196,10 @@ class TriDetHead(SegmentHead):
 
 def _reach(lengths: Sequence[int], bins: int) -> Tensor:
     """Rows that each point sees of levels joined with ``bins`` rows between them, ``[P, J]``."""
-    level = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    # With the size stated, shapes are known without looking at numbers.
+    level = torch.repeat_interleave(
+        torch.arange(len(lengths)), torch.tensor(lengths), output_size=sum(lengths)
+    )
     first = torch.arange(len(level)) + level * bins
     return first[:, None] + torch.arange(bins + 1)
 

@@ -1,13 +1,17 @@
 import logging
-import time
 
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.unit.callbacks.toy import ToyData, ToyRecogniser, quick_trainer
+from video_adapt.backbones import VideoMAE, VideoMAEConfig
 from video_adapt.callbacks import Cost, count_multiply_adds
+from video_adapt.methods import AdaTAD
 
 BLOCK = {"d_model": 32, "nhead": 4, "dim_feedforward": 64, "batch_first": True}
 
@@ -38,19 +42,84 @@ def test_counting_leaves_no_trace():
     assert torch.backends.mha.get_fastpath_enabled()
 
 
-class Slow(ToyRecogniser):
-    def training_step(self, batch, batch_idx):
-        time.sleep(0.03)
-        return super().training_step(batch, batch_idx)
+def really_counted(network, *inputs):
+    """The same figure from a pass that computes."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        network(*inputs)
+    return counter.get_total_flops() // 2
 
 
-def test_tells_waiting_from_computing(tmp_path, caplog):
+@pytest.mark.parametrize("tuning", ["adapter", "side", "full"])
+def test_a_window_is_counted_as_if_it_were_computed(tuning):
+    small = VideoMAEConfig("small", 24, 2, 3, 48, patch_size=4, chunk_frames=4, table_size=16)
+    model = VideoMAE.from_config(small, recompute="always").requires_grad_(False)
+    method = AdaTAD(model, class_names=["a", "b"], tuning=tuning).eval()
+    given = torch.zeros(1, 16, 3, 16, 16), torch.ones(1, 16, dtype=torch.bool)
+    assert count_multiply_adds(method, *given) == really_counted(method, *given)
+
+
+def test_counting_takes_no_memory():
+    with torch.device("meta"):
+        linear = nn.Linear(100_000, 100_000)  # 40 GB
+        video = torch.empty(1, 100_000)
+    assert count_multiply_adds(linear, video) == 10**10
+
+
+def test_what_is_recomputed_counts_once():
+    class Recomputed(nn.Linear):
+        def forward(self, video):
+            return checkpoint(super().forward, video, use_reentrant=False)
+
+    assert count_multiply_adds(Recomputed(4, 3), torch.zeros(1, 4)) == 4 * 3
+
+
+def test_what_a_module_keeps_is_not_kept_from_counting():
+    class Keeper(nn.Linear):
+        kept = None
+
+        def forward(self, video):
+            if self.kept is None:
+                self.kept = super().forward(video).detach()
+            return self.kept
+
+    network = Keeper(4, 3)
+    assert count_multiply_adds(network, torch.zeros(1, 4)) == 4 * 3
+    assert network.kept is None
+
+
+class Clock:
+    """A time that passes where it is told to."""
+
+    now_s = 0.0
+
+    def perf_counter(self):
+        return self.now_s
+
+    def sleep(self, duration_s):
+        self.now_s += duration_s
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("video_adapt.callbacks.cost.time", clock)
+    monkeypatch.setattr("tests.unit.callbacks.toy.time", clock)
+    return clock
+
+
+def test_tells_waiting_from_computing(tmp_path, caplog, clock):
+    class Slow(ToyRecogniser):
+        def training_step(self, batch, batch_idx):
+            clock.sleep(0.06)
+            return super().training_step(batch, batch_idx)
+
     trainer = quick_trainer(tmp_path, Cost())
     with caplog.at_level(logging.INFO):
         trainer.fit(Slow(), ToyData([0] * 40, [0] * 20, wait_s=0.03))
     metrics = trainer.callback_metrics
-    assert 30 <= metrics["cost/step_ms"] < 60
-    assert 0.3 < metrics["data/wait_share"] < 0.6
+    assert metrics["cost/step_ms"] == pytest.approx(60)
+    assert metrics["data/wait_share"] == pytest.approx(1 / 3)
     assert "waited for data" in caplog.text
 
 
