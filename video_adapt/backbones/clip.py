@@ -20,6 +20,7 @@ from .ladder import Ladder
 logger = logging.getLogger(__name__)
 
 _PROMPTS_AT_ONCE = 256
+_FRAMES_AT_ONCE = 32  # of each video, where frames do not see one another
 
 
 class CLIP(Backbone):
@@ -166,6 +167,20 @@ class CLIP(Backbone):
         tokens = ladder.top(tokens).unflatten(0, clips)  # [B, T, N, D]
         class_token = self.final_norm(tokens[:, :, 0])  # [B, T, D]
         return Features(class_token, class_token @ self.visual.proj, tokens, streams, heads)
+
+    def sequence(self, video: Tensor) -> Tensor:
+        """Class token of every frame after the final norm, of a frozen model some at a time.
+
+        Args:
+            video: ``[B, T, C, H, W]``, normalised with :attr:`pixels`; ``T`` may be long.
+
+        Returns:
+            ``[B, T, D]``.
+        """
+        if len(self.adapters) or torch.is_grad_enabled():
+            return self(video).class_token
+        parts = video.split(_FRAMES_AT_ONCE, dim=1)
+        return torch.cat([self(part).class_token for part in parts], dim=1)
 
     def final_norm(self, tokens: Tensor) -> Tensor:
         """The norm behind the last block, for read-outs that pool before it."""

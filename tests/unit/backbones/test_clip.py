@@ -51,6 +51,17 @@ def description(tmp_path):
     return str(path)
 
 
+def test_a_long_sequence_is_encoded_some_frames_at_a_time():
+    backbone = CLIP.from_config(SMALL)
+    video = torch.randn(2, 70, 3, 16, 16)
+    lengths = []
+    backbone.visual.conv1.register_forward_hook(lambda *call: lengths.append(len(call[2])))
+    with torch.no_grad():
+        sequence = backbone.sequence(video)
+    assert lengths == [64, 64, 12]
+    torch.testing.assert_close(sequence, backbone(video).class_token)
+
+
 def test_equals_open_clip(original):
     backbone = CLIP.from_config(SMALL)
     backbone.load_weights(original.state_dict())
