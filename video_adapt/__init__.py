@@ -7,10 +7,11 @@ sub-packages that use them.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .apps.detector import SegmentDetector
     from .apps.recogniser import Recogniser
 
 __version__ = "0.1.0"
-__all__ = ["Recogniser", "__version__"]
+__all__ = ["Recogniser", "SegmentDetector", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from .apps.recogniser import Recogniser
 
         return Recogniser
+    if name == "SegmentDetector":
+        from .apps.detector import SegmentDetector
+
+        return SegmentDetector
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

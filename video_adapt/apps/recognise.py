@@ -111,7 +111,7 @@ def describe(results: Sequence["Recognition"], top: int) -> str:
 
 def clock(seconds: float) -> str:
     """Seconds as ``minutes:seconds``, the way players show them."""
-    minutes, rest = divmod(seconds, 60)
+    minutes, rest = divmod(round(seconds, 1), 60)
     return f"{int(minutes)}:{rest:04.1f}"
 
 

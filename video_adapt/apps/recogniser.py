@@ -81,6 +81,10 @@ class Recogniser:
     def __init__(self, checkpoint: str | Path, *, device: str = "auto", **components: Any) -> None:
         self.device = find_device(device)
         record = read_checkpoint(checkpoint).get("video_adapt", {})
+        if "frames_per_chunk" in (record.get("input") or {}):
+            raise WeightsError(
+                f"{checkpoint}: finds segments in long videos; use `video-adapt detect`"
+            )
         method: Any = load_method(checkpoint, map_location=self.device, **components)
         self.method = method.to(self.device)
         if (recipe := record.get("input")) is None:
