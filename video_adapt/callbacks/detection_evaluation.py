@@ -59,6 +59,7 @@ class DetectionSummary(NamedTuple):
         result: Average precision, events and detections.
         average_recall: AR@100; None without ground truth.
         matching: What each detection found.
+        num_videos: How many videos were looked at.
         hours: Length of the videos.
         calibration: Score thresholds in force; None without any.
         point: What the threshold for the wanted precision gives; None without a threshold.
@@ -67,6 +68,7 @@ class DetectionSummary(NamedTuple):
     result: DetectionResult
     average_recall: float | None
     matching: Matching
+    num_videos: int
     hours: float
     calibration: Calibration | None
     point: OperatingPoint | None
@@ -129,7 +131,8 @@ class DetectionEvaluation(EvaluationCallback[DetectionSummary]):
     def _result(
         self, stage: str, measured: DetectionResult, trainer: Any, pl_module: Any
     ) -> DetectionSummary:
-        hours = float(np.nansum(_data_module(trainer).durations_s(stage))) / 3600
+        durations_s = _data_module(trainer).durations_s(stage)
+        hours = float(np.nansum(durations_s)) / 3600
         matching = match_detections(measured.detections, measured.events, self.tiou)
         if stage == "val" and measured.events.label.size:
             pl_module.calibration = calibrate(matching, len(pl_module.class_names))
@@ -141,7 +144,8 @@ class DetectionEvaluation(EvaluationCallback[DetectionSummary]):
             if threshold is not None:
                 point = operating_curve(matching, hours).at(threshold)
         average = None if recall is None else float(recall[0])
-        return DetectionSummary(measured, average, matching, hours, calibration, point)
+        count = len(durations_s)
+        return DetectionSummary(measured, average, matching, count, hours, calibration, point)
 
     def _figures(self, result: DetectionSummary) -> dict[str, float]:
         means, figures = result.result.mean_ap, {}
@@ -201,6 +205,7 @@ class DetectionEvaluation(EvaluationCallback[DetectionSummary]):
         figures = {
             **detection_figures(summary.result, classes),
             "AR@100": summary.average_recall,
+            "videos": summary.num_videos,
             "hours": summary.hours,
             "precision_wanted": self.precision,
             "tiou": self.tiou,

@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -124,7 +124,7 @@ def read_ground_truth(path: Path) -> dict[str, TrueVideo]:
         name: TrueVideo(
             video["duration"],
             video["path"],
-            [Detection(*event["segment"], event["label"], 1.0) for event in video["annotations"]],
+            [_event(event) for event in video["annotations"]],
         )
         for name, video in database.items()
     }
@@ -155,6 +155,11 @@ def events_by_video(
     certain = np.ones(events.label.size)
     known = Detections(events.video_id, events.segments_s, certain, events.label)
     return results_by_video(known, video_names, class_names)
+
+
+def _event(annotation: Mapping[str, Any]) -> Detection:
+    start_s, end_s = annotation["segment"]
+    return Detection(start_s, end_s, annotation["label"], 1.0)
 
 
 def _write(content: object, out: Path) -> Path:

@@ -10,17 +10,19 @@ from numpy.typing import NDArray
 from video_adapt.metrics import house_style, save_figure
 from video_adapt.metrics.plots import BLUE, CYCLE, INK, MUTED, shorten
 
+from .kind import COSTS_AS_BARS, Kind
 from .runs import Curve, Run
+from .seeds import Experiment
 
 __all__ = ["bars", "plot_comparison", "plot_learning", "plot_learning_together", "save_figure"]
 
 
-def plot_learning(run: Run) -> Figure | None:
-    """Draw training loss and validation accuracy of a run; None if it logged neither."""
+def plot_learning(run: Run, kind: Kind) -> Figure | None:
+    """Draw training loss and the validation of a run; None if it logged neither."""
     loss = run.curves.get("train/loss")
-    found = {name: run.curves.get(f"val/{name}") for name in _TITLES}
-    accuracy = {name: curve for name, curve in found.items() if curve is not None}
-    panels = [panel for panel in (loss, accuracy) if panel]
+    named = {title: run.curves.get(f"val/{name}") for name, title in kind.curves(run).items()}
+    validation = {title: curve for title, curve in named.items() if curve is not None}
+    panels = [panel for panel in (loss, validation) if panel]
     if not panels:
         return None
     with house_style():
@@ -28,65 +30,72 @@ def plot_learning(run: Run) -> Figure | None:
         axes = np.atleast_1d(figure.subplots(1, len(panels)))
         if loss is not None:
             _draw_loss(axes[0], loss)
-        if accuracy:
-            _draw_accuracy(axes[-1], accuracy)
+        if validation:
+            _draw_validation(axes[-1], validation, kind.learning)
     return figure
 
 
-def plot_comparison(runs: Sequence[Run]) -> Figure:
-    """Draw accuracy and cost of several runs as bars, one row per run."""
+def plot_comparison(experiments: Sequence[Experiment], kind: Kind) -> Figure:
+    """Draw the result and the cost of several experiments as bars, one row for each."""
+    figures = {
+        f"{figure.column or figure.title}, {figure.unit.strip()}": figure
+        for figure in (*kind.columns[:1], *COSTS_AS_BARS)
+    }
     return bars(
-        [run.name for run in runs],
-        {
-            "top-1, %": [_scaled(run.results.get("top1"), 100) for run in runs],
-            "trained parameters, M": [
-                _scaled(run.last("cost/trained_parameters"), 1e-6) for run in runs
-            ],
-            "step, ms": [run.median("cost/step_ms") for run in runs],
-            "peak memory, MiB": [run.peak_memory for run in runs],
-        },
+        [experiment.title for experiment in experiments],
+        {title: [f.mean(e.runs) for e in experiments] for title, f in figures.items()},
+        {title: [f.spread(e.runs) for e in experiments] for title, f in figures.items()},
     )
 
 
-def bars(names: Sequence[str], panels: Mapping[str, Sequence[float | None]]) -> Figure:
+def bars(
+    names: Sequence[str],
+    panels: Mapping[str, Sequence[float | None]],
+    spreads: Mapping[str, Sequence[float]] | None = None,
+) -> Figure:
     """Draw one row per name and one panel of bars per quantity.
 
     Args:
         names: Names of the rows.
         panels: Values of the rows by the title of their panel, at least one; None = not known.
+        spreads: How far the values spread to either side, by the same titles; None = not at all.
     """
+    none = [0.0] * len(names)
     with house_style():
         size = (1.4 + 2.4 * len(panels), 0.95 + 0.42 * len(names))
         figure = Figure(figsize=size, layout="constrained")
         row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         colors = [BLUE, *[MUTED] * (len(panels) - 1)]
         for axes, color, (title, values) in zip(row, colors, panels.items(), strict=True):
-            _draw_bars(axes, title, values, color)
+            _draw_bars(axes, title, values, color, (spreads or {}).get(title, none))
         row[0].set_yticks(range(len(names)), [shorten(name, 30) for name in names], color=INK)
         row[0].set_ylim(len(names) - 0.45, -0.55)
     return figure
 
 
-def plot_learning_together(runs: Sequence[Run]) -> Figure | None:
-    """Draw the validation accuracy of several runs over their steps; None without any."""
-    curves = {run.name: run.curves["val/top1"] for run in runs if "val/top1" in run.curves}
-    if not curves:
+def plot_learning_together(experiments: Sequence[Experiment], kind: Kind) -> Figure | None:
+    """Draw the deciding figure of several experiments over their steps; None without any.
+
+    Runs that differ in their seed alone share a colour.
+    """
+    name = f"val/{kind.headline}"
+    curves = {
+        experiment.title: [run.curves[name] for run in experiment.runs if name in run.curves]
+        for experiment in experiments
+    }
+    if not any(curves.values()):
         return None
     with house_style():
         figure = Figure(figsize=(8.6, 3.6), layout="constrained")
         axes = figure.subplots()
-        for color, (name, curve) in zip(_colors(len(curves)), curves.items(), strict=True):
-            axes.plot(curve.step, 100 * curve.value, color=color, label=shorten(name, 30))
-        _finish_accuracy(axes, "validation top-1")
+        for color, (title, seeds) in zip(_colors(len(curves)), curves.items(), strict=True):
+            for place, curve in enumerate(seeds):
+                label = shorten(title, 30) if place == 0 else None
+                width = 2.0 if len(seeds) == 1 else 1.2
+                axes.plot(curve.step, 100 * curve.value, color=color, label=label, linewidth=width)
+        _finish_validation(axes, f"validation {kind.columns[0].title}")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
     return figure
-
-
-def _scaled(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
-
-
-_TITLES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean class"}
 
 
 def _draw_loss(axes: Axes, loss: Curve) -> None:
@@ -101,31 +110,43 @@ def _draw_loss(axes: Axes, loss: Curve) -> None:
     axes.margins(x=0.01)
 
 
-def _draw_accuracy(axes: Axes, curves: dict[str, Curve]) -> None:
+def _draw_validation(axes: Axes, curves: Mapping[str, Curve], title: str) -> None:
     for color, (name, curve) in zip(CYCLE, curves.items(), strict=False):
         marker = "o" if len(curve.step) < 40 else None
-        text = f"{_TITLES[name]}  {100 * curve.value[-1]:.1f} %"
+        text = f"{name}  {100 * curve.value[-1]:.1f} %"
         axes.plot(curve.step, 100 * curve.value, color=color, marker=marker, ms=3.5, label=text)
-    _finish_accuracy(axes, "validation accuracy")
-    axes.legend(loc="lower right")
+    _finish_validation(axes, title)
+    axes.legend(loc="best")
 
 
-def _finish_accuracy(axes: Axes, title: str) -> None:
+def _finish_validation(axes: Axes, title: str) -> None:
+    """Percent from 0 to 100, or to what is reached where that is less than half."""
+    highest = max(float(np.max(line.get_ydata())) for line in axes.get_lines())
     axes.set_title(f"{title}, %")
     axes.set_xlabel("optimiser step")
-    axes.set_ylim(0, 102)
+    axes.set_ylim(0, 102 if highest > 50 else max(1.2 * highest, 1.0))
     axes.margins(x=0.01)
 
 
-def _draw_bars(axes: Axes, title: str, values: Sequence[float | None], color: str) -> None:
+def _draw_bars(
+    axes: Axes,
+    title: str,
+    values: Sequence[float | None],
+    color: str,
+    spreads: Sequence[float],
+) -> None:
     known = [0.0 if value is None else value for value in values]
-    largest = max([*known, 1e-9])
+    ends = [value + spread for value, spread in zip(known, spreads, strict=True)]
+    largest = max([*ends, 1e-9])
     axes.barh(range(len(known)), known, color=color, height=0.6)
-    for place, value in enumerate(values):
+    for place, (value, spread) in enumerate(zip(values, spreads, strict=True)):
         text = "unknown" if value is None else _short(value)
-        axes.text(known[place] + 0.02 * largest, place, text, va="center", fontsize=8.5)
+        if spread:
+            axes.errorbar(known[place], place, xerr=spread, color=INK, capsize=3, linewidth=1.2)
+            text += f" ± {_short(spread)}"
+        axes.text(ends[place] + 0.02 * largest, place, text, va="center", fontsize=8.5)
     axes.set_title(title, fontsize=9.5)
-    axes.set_xlim(0, 1.28 * largest)
+    axes.set_xlim(0, (1.5 if any(spreads) else 1.28) * largest)
     axes.set_xticks([])
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)

@@ -69,7 +69,7 @@ def frames_in_strip(aspect: float) -> int:
 
 def plot_timeline(
     title: str,
-    frames: Tensor,
+    frames: Tensor | None,
     duration_s: float,
     detections: Sequence[Detection],
     ground_truth: Sequence[Detection] | None = None,
@@ -80,21 +80,23 @@ def plot_timeline(
 
     Args:
         title: Usually the name of the file.
-        frames: One from the middle of each of ``T`` equal parts, uint8 ``[T, C, H, W]``.
+        frames: One from the middle of each of ``T`` equal parts, uint8 ``[T, C, H, W]``; None
+            leaves them out, as where only the video's features are known.
         duration_s: Length of the video in seconds.
         detections: What was found.
         ground_truth: What really happens; None where nobody said.
     """
     rows = _rows(detections, ground_truth or ())
     lanes = _LANE + _BETWEEN + (0.0 if ground_truth is None else _TRUTH_LANE)
-    strip = _TIME / len(frames) * frames.shape[2] / frames.shape[3]
+    strip = 0.0 if frames is None else _TIME / len(frames) * frames.shape[2] / frames.shape[3]
     below = max(len(rows), 1) * lanes
     height = _HEADER + strip + _GAP + below + _AXIS
     left, width = _LEFT / _WIDTH, _TIME / _WIDTH
     with house_style():
         figure = Figure(figsize=(_WIDTH, height))
         bottom = (_AXIS + below + _GAP) / height
-        _draw_frames(figure.add_axes((left, bottom, width, strip / height)), frames)
+        if frames is not None:
+            _draw_frames(figure.add_axes((left, bottom, width, strip / height)), frames)
         axes = figure.add_axes((left, _AXIS / height, width, below / height))
         _draw_time(axes, duration_s, above=len(rows) > _TALL)
         _draw_rows(axes, rows, lanes)

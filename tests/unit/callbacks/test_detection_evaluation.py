@@ -89,6 +89,7 @@ def test_writes_figures_and_pictures(tmp_path):
     assert figures["average_precision"]["jump"] == {"0.30": 1.0, "0.50": 0.5}
     assert figures["recall_at_multiples"]["1x"]["0.30"] == 1.0
     assert (figures["events"], figures["events_left_out"], figures["hours"]) == (3, 1, 0.5)
+    assert figures["videos"] == 3
     assert figures["all_classes"]["threshold"] == pytest.approx(0.3)
     jump = figures["classes"]["jump"]
     assert jump["threshold"] == pytest.approx(0.6)

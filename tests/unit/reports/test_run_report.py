@@ -9,8 +9,9 @@ from tests.unit.apps.coloured_videos import COLOURS, write_video
 from video_adapt.callbacks.evaluation import Clip, write_metrics, write_predictions
 from video_adapt.errors import ConfigurationError
 from video_adapt.metrics.accuracy import merge_views, video_accuracy
-from video_adapt.reports.run_report import example_rows, report
-from video_adapt.reports.runs import confusion_of, read_run
+from video_adapt.reports.recognition_runs import confusion_of, example_rows, read_predictions
+from video_adapt.reports.run_report import report
+from video_adapt.reports.runs import read_run
 
 
 def make_run(folder: Path, *, videos: list[Path] | None = None) -> Path:
@@ -52,13 +53,14 @@ def test_reads_back_what_a_run_wrote(tmp_path):
     assert run.median("cost/step_ms") == 20
     assert run.peak_memory == 500
     assert run.checkpoint_bytes == 2_500_000
-    wrong = run.predictions[4]
+    wrong = read_predictions(run.evaluation / "predictions.csv")[4]
     assert (wrong.label, wrong.predicted) == ("blue", "red")
     assert wrong.scores[0] == ("red", 0.8)
 
 
 def test_confusion_of_predictions(tmp_path):
-    confusion, names = confusion_of(read_run(make_run(tmp_path / "mine")).predictions)
+    path = make_run(tmp_path / "mine") / "test/predictions.csv"
+    confusion, names = confusion_of(read_predictions(path))
     assert sorted(names) == sorted(COLOURS)
     blue, red = names.index("blue"), names.index("red")
     assert confusion[blue, red] == 1
@@ -88,8 +90,8 @@ def test_report_of_one_run(tmp_path):
 
 def test_examples_show_right_and_wrong_ones(tmp_path):
     videos = [write_video(tmp_path / f"videos/{k}.mp4", ["red"], 0.5) for k in range(5)]
-    run = read_run(make_run(tmp_path / "mine", videos=videos))
-    rows = example_rows(run.predictions, count=2)
+    path = make_run(tmp_path / "mine", videos=videos) / "test/predictions.csv"
+    rows = example_rows(read_predictions(path), count=2)
     assert [row.title for row in rows] == ["videos/0.mp4", "videos/3.mp4", "videos/4.mp4"]
     assert [row.label == row.scores[0][0] for row in rows] == [True, True, False]
 
