@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,7 +25,8 @@ class DetectionTask(Task):
         class_names: Names of the classes, in the order of their indices.
         detector: The head and its settings.
         optimizer: Recipe of the optimiser; None for a method that does not train.
-        postprocess: From proposals to detections; None = the settings of THUMOS-14.
+        postprocess: From proposals to detections; None = the settings of THUMOS-14. Where it takes
+            the classes from outside (``video_labels``), the head learns all events as one class.
         thresholds: Temporal IoU at which mAP is measured.
 
     Attributes:
@@ -56,7 +58,12 @@ class DetectionTask(Task):
 
     def build_head(self, width: int) -> None:
         """Make the detector for features of this width ``D``."""
-        self.head = self.detector.build(width, self.num_classes)
+        self.head = self.detector.build(width, self.num_classes if self.learns_classes else 1)
+
+    @property
+    def learns_classes(self) -> bool:
+        """Whether the head tells classes apart; else video-level labels from outside do."""
+        return self.postprocess.video_labels is None
 
     @abstractmethod
     def sequence(self, video: Tensor) -> Tensor:
@@ -78,7 +85,10 @@ class DetectionTask(Task):
     def training_step(self, batch: SegmentBatch, batch_idx: int) -> Tensor:
         """The head's loss on one batch, its terms logged apart."""
         outputs = self(batch.video, batch.mask)
-        terms = self.head.losses(outputs, batch.segments, batch.labels)
+        labels = batch.labels
+        if not self.learns_classes:
+            labels = type(labels)(torch.zeros_like(of_window) for of_window in labels)
+        terms = self.head.losses(outputs, batch.segments, labels)
         loss = sum(terms.values(), start=batch.offset_s.new_zeros((), dtype=batch.video.dtype))
         size = len(batch.mask)
         self.log_dict({f"train/{name}": value for name, value in terms.items()}, batch_size=size)
