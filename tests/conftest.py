@@ -1,10 +1,12 @@
-"""Settings shared by all tests: quiet, offline, deterministic, two threads."""
+"""Settings shared by all tests: quiet, offline, deterministic, one thread a process."""
 
 import os
 from pathlib import Path
 
 import pytest
 
+# The suite runs in as many processes as there are cores; threads would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
