@@ -58,10 +58,10 @@ class Example(NamedTuple):
     @property
     def text(self) -> str:
         """The same in words."""
-        wrong = len(self.reported) - self.right
+        events = len(self.video.events)
         return (
-            f"{self.right} of {len(self.video.events)} events found, "
-            f"{wrong} false alarm{'' if wrong == 1 else 's'}"
+            f"{len(self.reported)} found, {self.right} right; "
+            f"{events - self.right} of {events} events missed"
         )
 
 
@@ -130,8 +130,8 @@ def _summary(run: Run) -> str:
         words.append(f"No score threshold is known for a precision of {wanted:.0%}.")
     else:
         words.append(
-            f"With the score threshold for a precision of {wanted:.0%}, {point['threshold']:.3f}, "
-            f"{point['recall']:.1%} of the events are found at "
+            f"At the score threshold {point['threshold']:.3f}, chosen for a precision of "
+            f"{wanted:.0%}, {point['recall']:.1%} of the events are found, at "
             f"{point['false_alarms_per_hour']:,.1f} false alarms per hour."
         )
     return " ".join(words)

@@ -41,6 +41,8 @@ class Listing(NamedTuple):
     text: str
 
 
+DPI = 150  # of save_figure
+
 Part: TypeAlias = Heading | Paragraph | Table | Picture | Listing
 
 _STYLE = """
@@ -54,8 +56,10 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 10
 th, td { padding: .45rem .9rem .45rem 0; text-align: right; border-bottom: 1px solid #e8edf1; }
 th { font-weight: 600; font-size: .86rem; color: #6b7a88; }
 th:first-child, td:first-child { text-align: left; color: #22303c; }
-figure { margin: 1.2rem 0 1.6rem; }
-figure img { max-width: 100%; height: auto; }
+table.pairs { width: auto; min-width: 26rem; }
+figure { display: inline-block; vertical-align: top; max-width: 100%;
+         margin: .8rem 1.6rem 1.2rem 0; }
+figure img { max-width: 100%; height: auto; display: block; }
 figcaption { font-size: .86rem; color: #6b7a88; }
 details { margin: 1rem 0; }
 summary { cursor: pointer; color: #0072b2; }
@@ -118,12 +122,22 @@ def _html(part: Part) -> str:
             body = "".join(
                 f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>\n" for row in rows
             )
-            return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
-        case Picture(path, caption):
-            data = base64.b64encode(path.read_bytes()).decode()
+            kind = ' class="pairs"' if len(header) == 2 else ""
             return (
-                f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
+                f"<table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
+            )
+        case Picture(path, caption):
+            content = path.read_bytes()
+            data = base64.b64encode(content).decode()
+            return (
+                f'<figure style="width: {_width_inch(content):.2f}in">'
+                f'<img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
                 f"<figcaption>{escape(caption)}</figcaption></figure>"
             )
         case Listing(title, text):
             return f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>"
+
+
+def _width_inch(png: bytes) -> float:
+    """Width at the house's resolution, at which letters are of one size in all pictures."""
+    return int.from_bytes(png[16:20], "big") / DPI

@@ -213,7 +213,8 @@ def _draw_row(axes: Axes, row: _Row, top: float, height: float, color: str) -> N
 def _draw_bar(axes: Axes, of: Detection, top: float, height: float, color: RGB) -> None:
     narrowest_s = _NARROWEST * axes.get_xlim()[1] / _TIME
     left, length_s = of.start_s, max(of.end_s - of.start_s, narrowest_s)
-    axes.barh(top, length_s, height, left, align="edge", color=color)
+    # A hair of white tells bars apart that lie on one another.
+    axes.barh(top, length_s, height, left, align="edge", color=color, edgecolor="white", lw=0.4)
 
 
 def _with_room(best_last: Sequence[Detection], room_s: float) -> Iterator[Detection]:

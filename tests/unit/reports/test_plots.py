@@ -1,9 +1,18 @@
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
 from video_adapt.metrics import plot_confusion
-from video_adapt.reports.document import Heading, Listing, Paragraph, Table, to_html, to_markdown
+from video_adapt.reports.document import (
+    Heading,
+    Listing,
+    Paragraph,
+    Picture,
+    Table,
+    to_html,
+    to_markdown,
+)
 from video_adapt.reports.plots import bars, save_figure
 from video_adapt.reports.sheets import SheetRow, plot_sheet
 
@@ -66,3 +75,14 @@ def test_document_escapes_what_would_break_it(tmp_path):
     assert "a &amp; b" in html
     assert "&lt;tag&gt;" in html
     assert "| a\\|b | 1 2 |" in to_markdown(parts, tmp_path)
+
+
+def test_pictures_are_shown_at_the_size_they_were_drawn_for(tmp_path):
+    path = save_figure(bars(["one"], {"seconds": [1.0]}), tmp_path / "bars.png")
+    pixels = plt.imread(path).shape[1]
+    assert f'<figure style="width: {pixels / 150:.2f}in">' in to_html([Picture(path, "x")])
+
+
+def test_tables_of_pairs_are_not_stretched():
+    assert 'class="pairs"' in to_html([Table(["x", "y"], [["1", "2"]])])
+    assert 'class="pairs"' not in to_html([Table(["x", "y", "z"], [["1", "2", "3"]])])

@@ -42,6 +42,13 @@ def test_bars_lie_at_their_times_in_the_row_of_their_class():
     assert rows.get_xlim() == (0, 10)
 
 
+def test_without_frames_the_rows_alone_are_drawn():
+    figure = plot_timeline("v.npy", None, 10.0, [Detection(1, 4, "early", 0.5)])
+    (rows,) = figure.axes
+    assert [bar[:2] for bar in bars(rows)] == [(1, 3)]
+    assert figure.get_figheight() < plot([Detection(1, 4, "a", 0.5)])[0].get_figheight()
+
+
 def test_the_higher_the_score_the_stronger_the_colour_and_best_on_top():
     _, _, rows = plot([Detection(1, 4, "a", 1.0), Detection(0, 9, "a", 0.5)])
     (*_, faint), (*_, strong) = bars(rows)
