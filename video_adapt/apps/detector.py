@@ -125,9 +125,7 @@ class SegmentDetector:
                     found = self.method.predict_step(self.cutter.prepare(batch, self.device))
                 parts.append(self._kept(found, float(least.min())))
                 if on_progress is not None:
-                    place = stream.places[int(batch.window[-1])]
-                    done_s = place.offset_s + place.valid * place.step_s
-                    on_progress(min(done_s, stream.timing.duration_s), stream.timing.duration_s)
+                    on_progress(*stream.done(batch))
             duration_s, windows = stream.timing.duration_s, stream.describe()
         found = SegmentPredictions(*map(torch.cat, zip(*parts, strict=True)))
         found = self.method.finish(found, [Path(video).stem])

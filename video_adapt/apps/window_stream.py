@@ -111,6 +111,11 @@ class WindowStream:
         )
         return f"{text}; frames are counted at {sampler.fps:g} per second ({how})"
 
+    def done(self, batch: DecodedWindows) -> tuple[float, float]:
+        """Seconds of video up to the end of a batch, and of the whole video."""
+        place, duration_s = self.places[int(batch.window[-1])], self.timing.duration_s
+        return min(place.offset_s + place.valid * place.step_s, duration_s), duration_s
+
     def batches(self, size: int) -> Iterator[DecodedWindows]:
         """Windows in the order of time, ``size`` at a time, each as soon as it is complete.
 
