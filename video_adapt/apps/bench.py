@@ -70,12 +70,14 @@ def _measure_memory(args: argparse.Namespace) -> None:
 def step_table(rows: Sequence["StepRow"], reference: str) -> str:
     """A Markdown table with every figure as a share of the reference's."""
     base = next(row for row in rows if row.name == reference)
+    columns = ("seconds", "of full", "CPU s", "of full", "peak MB", "of full", "trained M")
     lines = [
-        "| training step, ViT-B/16, 224 px | seconds | of full | peak MB | of full | trained M |",
-        "|---|---|---|---|---|---|",
+        f"| training step, ViT-B/16, 224 px | {' | '.join(columns)} |",
+        "|---" * (1 + len(columns)) + "|",
     ]
     lines += [
         f"| {row.name} | {row.seconds:.2f} | {row.seconds / base.seconds:.2f} "
+        f"| {row.cpu_seconds:.2f} | {row.cpu_seconds / base.cpu_seconds:.2f} "
         f"| {row.megabytes:.0f} | {row.megabytes / base.megabytes:.2f} | {row.trained:.1f} |"
         for row in rows
     ]
