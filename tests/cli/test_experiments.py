@@ -9,9 +9,11 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 
+from data_modules import FeatureFiles
 from video_adapt.cli import VideoAdaptCLI
-from video_adapt.tasks import OptimizerSpec, RecognitionTask
-from video_adapt.video import FrameSampler
+from video_adapt.detection import GTAD, TriDet
+from video_adapt.tasks import DetectionOptimizerSpec, DetectionTask, OptimizerSpec, Task
+from video_adapt.video import FrameSampler, WindowSampler
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(p for p in (ROOT / "experiments").rglob("*.yaml") if "_base" not in p.parts)
@@ -57,22 +59,36 @@ def parse():
 
 @pytest.fixture(scope="session")
 def build():
-    """Build model and sampler of a parsed file; real towers without weights, without memory."""
+    """Build model, sampler and features of a parsed file; real towers without weights or memory."""
     parser = ArgumentParser()
-    parser.add_subclass_arguments(RecognitionTask, "model")
-    parser.add_subclass_arguments(FrameSampler, "sampler")
+    parser.add_subclass_arguments(Task, "model")
+    parser.add_subclass_arguments((FrameSampler, WindowSampler), "sampler")
+    parser.add_argument("--features", type=FeatureFiles | None)
 
     def build(config):
-        model, sampler = config.model.clone(), config.data.init_args.sampler
+        model, data = config.model.clone(), config.data.init_args
         model.init_args.class_names = CLASSES
-        shipped = "weights" not in model.init_args.backbone.get("init_args", {})
-        if not shipped:
-            model.init_args.backbone.init_args.weights = None
-        objects = parser.parse_object({"model": model.as_dict(), "sampler": sampler.as_dict()})
-        with torch.device("cpu" if shipped else "meta"):
-            return parser.instantiate(objects)
+        backbone = model.init_args.get("backbone")
+        shipped = backbone is not None and "weights" not in backbone.get("init_args", {})
+        if backbone is not None and not shipped:
+            backbone.init_args.weights = None
+        named = {"model": model.as_dict(), "sampler": data.sampler.as_dict()}
+        if data.get("features") is not None:
+            named["features"] = data.features.as_dict()
+        with torch.device("cpu" if shipped else "meta"), pytest.MonkeyPatch.context() as patch:
+            # The map of proposals is computed, so it cannot be without content.
+            patch.setattr(GTAD, "build", on_the_cpu(GTAD.build))
+            return parser.instantiate(parser.parse_object(named))
 
     return build
+
+
+def on_the_cpu(function):
+    def wrapped(*args):
+        with torch.device("cpu"):
+            return function(*args)
+
+    return wrapped
 
 
 def referenced(value, folder):
@@ -101,7 +117,8 @@ def test_the_optimiser_is_stated_in_full(path):
     if stated is None:
         assert path.stem.endswith("zero_shot"), "trains without a stated optimiser"
     else:
-        assert set(stated) == {field.name for field in fields(OptimizerSpec)}
+        recipe = DetectionOptimizerSpec if "schedule" in stated else OptimizerSpec
+        assert set(stated) == {field.name for field in fields(recipe)}
 
 
 def test_no_two_experiments_share_a_folder():
@@ -113,9 +130,16 @@ def test_no_two_experiments_share_a_folder():
 def test_the_model_it_names_can_be_built(path, parse, build):
     config = parse(path)
     built = build(config)
-    asked = config.model.init_args
     assert type(built.model).__name__ == written(path)["model"]["class_path"]
-    data = config.data.init_args
+    if isinstance(built.model, DetectionTask):
+        check_detection(built, config)
+    else:
+        check_recognition(built, config)
+
+
+def check_recognition(built, config):
+    """The sampler gives the frames that the model takes, large enough."""
+    asked, data = config.model.init_args, config.data.init_args
     assert built.sampler.num_frames == asked.get("num_frames", built.sampler.num_frames)
     views = data.eval_views
     indices = built.sampler(300, 30.0, view=views - 1, views=views)
@@ -124,3 +148,46 @@ def test_the_model_it_names_can_be_built(path, parse, build):
     assert native or data.loader.short_side >= built.model.backbone.pixels.image_size
     trains = built.model.parameter_count().trained > 0
     assert trains == (type(built.model).__name__ != "ZeroShot")
+
+
+def check_detection(built, config):
+    """A window fills the chunks of the backbone and the grid of the head, large enough."""
+    model, data = built.model, config.data.init_args
+    if built.features is not None:
+        assert built.features.width == model.width
+    else:
+        assert built.sampler.num_frames % data.frames_per_chunk == 0
+        chunk = getattr(model.backbone, "config", None)
+        assert chunk is None or chunk.chunk_frames == data.frames_per_chunk
+        assert data.loader.short_side is None or (
+            data.loader.short_side >= model.backbone.pixels.image_size
+        )
+    check_grid(model.detector, built.sampler.positions)
+    check_training(model, config)
+
+
+def check_grid(detector, positions):
+    """No window is longer than the head is made for, and no proposal than the window."""
+    if isinstance(detector, GTAD):
+        assert detector.positions == positions
+        return
+    pyramid, ranges = detector.pyramid, detector.assignment.ranges
+    assert positions <= pyramid.max_length < 2 * positions
+    assert isinstance(detector, TriDet) is hasattr(detector, "bins")
+    assert detector.towers.width == pyramid.width
+    assert len(ranges) == pyramid.levels
+    # Every length has a level that learns it.
+    assert ranges[0][0] == 0
+    assert all(lower[1] >= upper[0] for lower, upper in zip(ranges, ranges[1:], strict=False))
+    assert ranges[-1][1] >= positions
+
+
+def check_training(model, config):
+    """The trainer stops within the schedule, and a step sees as much as the recipe says."""
+    end = getattr(model.optimizer.schedule, "max_epochs", config.trainer.max_epochs)
+    assert config.trainer.max_epochs <= end
+    batch = config.data.init_args.loader.batch_size
+    for callback in config.trainer.callbacks or []:
+        if callback.class_path.endswith("EffectiveBatch"):
+            assert callback.init_args.published % batch == 0
+    assert any(parameter.requires_grad for parameter in model.parameters())
