@@ -9,7 +9,13 @@ HELP = "write a short report of a run, or compare several"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="folders of runs")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN_DIR",
+        help="folders of runs; those that differ in their seed alone share a row",
+    )
     parser.add_argument(
         "--out", type=Path, help="where to write (default: RUN_DIR/report; needed for several)"
     )
@@ -19,7 +25,8 @@ def run(args: argparse.Namespace) -> int:
     """Write the report and name the page.
 
     Raises:
-        ConfigurationError: If a folder holds no run, or several runs come without ``--out``.
+        ConfigurationError: If a folder holds no run, several runs are of different kinds, or
+            several runs come without ``--out``.
     """
     from video_adapt.reports.run_report import report
 

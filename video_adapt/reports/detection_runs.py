@@ -120,11 +120,14 @@ def _arrays(found: Results, truth: dict[str, TrueVideo]) -> tuple[Detections, Gr
 
 def _summary(run: Run) -> str:
     results = run.results
-    where = f"{results['events']} events in {results['videos']} videos ({run.stage_name})"
+    where = f"{results['videos']} videos with {results['events']} events ({run.stage_name})"
     if results["mAP"] is None:
-        return f"No mAP: {where}."
+        return f"No mAP on {where}."
     by_tiou = ", ".join(f"{value:.1%} at {t}" for t, value in results["mAP_by_tiou"].items())
-    words = [f"mAP {results['mAP']:.1%} of {where}, the mean over tIoU thresholds: {by_tiou}."]
+    words = [
+        f"mAP {results['mAP']:.1%} on {where}, the mean over tIoU: {by_tiou}.",
+        f"AR@100 {results['AR@100']:.1%}.",
+    ]
     wanted, point = results["precision_wanted"], results["all_classes"]
     if point is None:
         words.append(f"No score threshold is known for a precision of {wanted:.0%}.")

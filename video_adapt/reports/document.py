@@ -56,7 +56,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 10
 th, td { padding: .45rem .9rem .45rem 0; text-align: right; border-bottom: 1px solid #e8edf1; }
 th { font-weight: 600; font-size: .86rem; color: #6b7a88; }
 th:first-child, td:first-child { text-align: left; color: #22303c; }
-table.pairs { width: auto; min-width: 26rem; }
+table.pairs { display: inline-table; vertical-align: top; width: 24rem; margin-right: 4rem; }
 figure { display: inline-block; vertical-align: top; max-width: 100%;
          margin: .8rem 1.6rem 1.2rem 0; }
 figure img { max-width: 100%; height: auto; display: block; }

@@ -25,13 +25,20 @@ UNKNOWN = Kind(
 
 
 def kind_of(run: Run) -> Kind:
-    """The kind by the files of the evaluation, or else by what was logged of one."""
+    """The kind by the files of the evaluation, or without any by what was logged of one.
+
+    Raises:
+        ConfigurationError: If an evaluation lacks its files.
+    """
     folder = run.evaluation
+    if folder is None:
+        logged = (kind for kind in KINDS if f"val/{kind.headline}" in run.curves)
+        return next(logged, UNKNOWN)
     for kind in KINDS:
-        if folder is not None and all((folder / name).is_file() for name in kind.files):
+        if all((folder / name).is_file() for name in kind.files):
             return kind
-    logged = (kind for kind in KINDS if f"val/{kind.headline}" in run.curves)
-    return next(logged, UNKNOWN)
+    known = ", or ".join(" and ".join(kind.files) for kind in KINDS)
+    raise ConfigurationError(f"{folder}: metrics.json lies here without {known}; evaluate again")
 
 
 def common_kind(runs: Sequence[Run]) -> Kind:

@@ -108,6 +108,7 @@ def _draw_loss(axes: Axes, loss: Curve) -> None:
     axes.set_xlabel("optimiser step")
     axes.set_ylim(bottom=0.0)
     axes.margins(x=0.01)
+    axes.set_xlim(left=0)
 
 
 def _draw_validation(axes: Axes, curves: Mapping[str, Curve], title: str) -> None:
@@ -126,6 +127,7 @@ def _finish_validation(axes: Axes, title: str) -> None:
     axes.set_xlabel("optimiser step")
     axes.set_ylim(0, 102 if highest > 50 else max(1.2 * highest, 1.0))
     axes.margins(x=0.01)
+    axes.set_xlim(left=0)
 
 
 def _draw_bars(
@@ -143,7 +145,8 @@ def _draw_bars(
         text = "unknown" if value is None else _short(value)
         if spread:
             axes.errorbar(known[place], place, xerr=spread, color=INK, capsize=3, linewidth=1.2)
-            text += f" ± {_short(spread)}"
+            digits = len(text.partition(".")[2])
+            text += f" ± {spread:,.{digits}f}"
         axes.text(ends[place] + 0.02 * largest, place, text, va="center", fontsize=8.5)
     axes.set_title(title, fontsize=9.5)
     axes.set_xlim(0, (1.5 if any(spreads) else 1.28) * largest)

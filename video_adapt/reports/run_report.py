@@ -10,7 +10,7 @@ from video_adapt.errors import ConfigurationError
 from video_adapt.metrics import save_figure
 
 from .document import Heading, Listing, Paragraph, Part, Picture, Table, write_report
-from .kind import COSTS_OF_ONE, COSTS_TO_COMPARE, Kind
+from .kind import COSTS_OF_ONE, COSTS_TO_COMPARE, Figure, Kind
 from .kinds import common_kind, kind_of
 from .plots import plot_comparison, plot_learning, plot_learning_together
 from .runs import Run, read_run
@@ -43,13 +43,12 @@ def report(folders: Sequence[Path], out: Path | None = None) -> Path:
 def one_run(run: Run, out: Path) -> list[Part]:
     """The parts of a report of one run; pictures are written to ``out``."""
     kind = kind_of(run)
-    figures = [*kind.figures(run), *COSTS_OF_ONE]
-    rows = [[figure.title, figure.text([run])] for figure in figures]
     parts: list[Part] = [
         Heading(run.name, 1),
         Paragraph(_summary(run, kind)),
         Heading("Figures"),
-        Table(["figure", "value"], rows),
+        *([_table("result", kind.figures(run), run)] if run.evaluation else []),
+        _table("cost", COSTS_OF_ONE, run),
     ]
     if (learning := plot_learning(run, kind)) is not None:
         picture = save_figure(learning, out / "learning.png")
@@ -87,6 +86,10 @@ def several_runs(runs: Sequence[Run], out: Path) -> list[Part]:
         title = f"{kind.columns[0].title} on validation by optimiser step"
         parts += [Heading("Learning"), Picture(picture, title)]
     return parts
+
+
+def _table(title: str, figures: Sequence[Figure], run: Run) -> Table:
+    return Table([title, "value"], [[figure.title, figure.text([run])] for figure in figures])
 
 
 def _summary(run: Run, kind: Kind) -> str:

@@ -1,5 +1,6 @@
 import logging
 
+import numpy as np
 import pytest
 
 from tests.unit.apps.coloured_videos import write_video
@@ -19,8 +20,8 @@ def markdown(page):
 
 def test_report_of_a_detector(tmp_path):
     text = markdown(report([make_detection_run(tmp_path / "mine")]))
-    assert "AdaTAD on THUMOSDataModule, a small computer. mAP 87.5% of 5 events in 4 videos" in text
-    assert "(test), the mean over tIoU thresholds: 100.0% at 0.30, 75.0% at 0.50." in text
+    assert "AdaTAD on THUMOSDataModule, a small computer. mAP 87.5% on 4 videos with 5 " in text
+    assert "events (test), the mean over tIoU: 100.0% at 0.30, 75.0% at 0.50. AR@100 50.0%." in text
     assert (
         "At the score threshold 0.500, chosen for a precision of 50%, 60.0% of the events are "
         "found, at 4.0 false alarms per hour."
@@ -101,7 +102,7 @@ def test_a_score_at_the_threshold_is_shown_although_files_round(tmp_path):
 def test_without_events_nothing_is_claimed(tmp_path):
     nothing = {"mAP": None, "mAP_by_tiou": None, "AR@100": None, "all_classes": None}
     text = markdown(report([make_detection_run(tmp_path / "mine", **nothing)]))
-    assert "No mAP: 5 events in 4 videos (test)." in text
+    assert "No mAP on 4 videos with 5 events (test)." in text
     assert "| mAP | – |" in text
 
 
@@ -128,7 +129,8 @@ def test_a_detector_in_training_is_known_by_its_curves(tmp_path):
     page = report([folder])
     text = markdown(page)
     assert "AdaTAD on THUMOSDataModule, a small computer.\n" in text
-    assert "| mAP | – |" in text
+    assert "mAP" not in text
+    assert "| trained parameters | 1,234 |" in text
     assert "Examples" not in text
     assert (page.parent / "learning.png").is_file()
 
@@ -141,3 +143,18 @@ def test_a_run_before_its_first_evaluation_has_costs_and_a_loss(tmp_path):
     assert "| step | 30.0 ms |" in markdown(page)
     assert "top-1" not in markdown(page)
     assert (page.parent / "learning.png").is_file()
+
+
+def test_an_evaluation_without_its_files_is_refused(tmp_path):
+    folder = make_detection_run(tmp_path / "mine")
+    (folder / "test/ground_truth.json").unlink()
+    with pytest.raises(ConfigurationError) as caught:
+        report([folder])
+    assert "without predictions.csv, or detections.csv and ground_truth.json" in str(caught.value)
+
+
+def test_features_are_no_frames(tmp_path, caplog):
+    np.save(tmp_path / "one.npy", np.zeros((4, 8), np.float32))
+    page = report([make_detection_run(tmp_path / "mine", {"one": str(tmp_path / "one.npy")})])
+    assert "a timeline without frames" in caplog.text
+    assert (page.parent / "example_1.png").is_file()

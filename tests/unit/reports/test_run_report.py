@@ -136,5 +136,6 @@ def test_a_run_that_only_trained(tmp_path):
         path.unlink()
     (folder / "run.json").unlink()
     text = (report([folder]).parent / "report.md").read_text()
-    assert "| top-1 | – |" in text
+    assert "top-1" not in text
+    assert "| trained parameters | 1,234 |" in text
     assert "confusion" not in text

@@ -97,7 +97,7 @@ def test_figures_are_means_where_all_runs_have_them(seeds):
 def test_bars_of_seeds_have_whiskers(seeds):
     runs = [read_run(folder) for folder in seeds]
     found = texts(plot_comparison(experiments_of(runs), common_kind(runs)))
-    assert {"frozen (n = 3)", "mAP, %", "60.0 ± 10.0", "87.5", "21.0 ± 1"} <= set(found)
+    assert {"frozen (n = 3)", "mAP, %", "60.0 ± 10.0", "87.5", "21.0 ± 1.0"} <= set(found)
     with_whiskers = bars(["one"], {"x": [2.0], "y": [1.0]}, {"x": [0.5]})
     assert [len(axes.containers) for axes in with_whiskers.axes] == [2, 1]
     (whisker,) = with_whiskers.axes[0].containers[1].lines[2]
@@ -112,4 +112,5 @@ def test_seeds_share_a_colour_and_a_name_in_the_curves(seeds):
     assert len(set(colors[:3])) == 1
     assert colors[3] != colors[0]
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["frozen (n = 3)", "full"]
+    assert axes.get_xlim()[0] == 0
     assert axes.get_ylim()[1] == pytest.approx(24.0)  # 20 % at most
