@@ -12,7 +12,7 @@ DEMO_WORLD := --size 48 --motions "moves right" "moves left" "moves right and ba
 export VIDEO_ADAPT_REAL_VIDEOS ?= ../shared/data/real_videos
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-baselines real-clips test test-all parity lint types format bench tiny-clip check clean
+.PHONY: help install demo demo-baselines demo-detection real-clips test test-all parity lint types format bench tiny-clip check clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | column -t -s '|'
@@ -41,6 +41,23 @@ demo-baselines: demo ## what the other baselines reach on the same data
 		$(VA) fit -c experiments/demo/$$name.yaml --overwrite=true || exit 1; done
 	$(VA) report $(foreach name,dist linear_probe attentive_probe evl st_adapter full,$(RUNS)/demo/$(name)) \
 		--out $(RUNS)/demo/comparison
+
+# Four motions again; a still shape between them, so that every frame could be of any or of none.
+UNTRIMMED := --layout untrimmed --size 48 --fps 4 --motions "moves right" "moves left" "grows" "shrinks"
+TUNINGS := frozen side adapter full
+SEEDS ?= 0
+
+demo-detection: install ## find segments in long rendered videos, four tunings side by side (SEEDS="0 1 2")
+	$(VA) world $(RUNS)/demo/untrimmed $(UNTRIMMED) --train 192 --val 48
+	for seed in $(SEEDS); do for tuning in $(TUNINGS); do \
+		$(VA) fit -c experiments/demo/detection.yaml --model.init_args.tuning=$$tuning \
+			--seed_everything=$$seed --run_dir=$(RUNS)/demo/detection/$${tuning}_$$seed --overwrite=true \
+			|| exit 1; done; done
+	$(VA) report $(foreach tuning,$(TUNINGS),$(SEEDS:%=$(RUNS)/demo/detection/$(tuning)_%)) \
+		--out $(RUNS)/demo/detection/report
+	$(VA) world $(RUNS)/demo/untrimmed_unseen $(UNTRIMMED) --train 0 --val 4 --seed 1
+	$(VA) detect $(RUNS)/demo/detection/adapter_$(firstword $(SEEDS))/checkpoints/best.ckpt \
+		$(RUNS)/demo/untrimmed_unseen/videos --plot $(RUNS)/demo/detection/unseen
 
 real-clips: install ## train on annotated real clips (VIDEO_ADAPT_REAL_VIDEOS names their folder)
 	$(VA) fit -c experiments/demo/real_clips.yaml --overwrite=true

@@ -56,7 +56,7 @@ class SegmentDetector:
     Example::
 
         from video_adapt import SegmentDetector
-        detect = SegmentDetector("runs/demo/detection_frozen/checkpoints/best.ckpt")
+        detect = SegmentDetector("runs/demo/detection/adapter_0/checkpoints/best.ckpt")
         for found in detect("video.mp4", threshold=0.3):
             print(found.start_s, found.end_s, found.label, found.score)
     """
