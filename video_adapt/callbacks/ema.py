@@ -126,7 +126,9 @@ class EMA(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on with both copies; the model has been given the average by now."""
+        """Go on with both copies; the model was given the average, which all but training uses."""
+        if trainer.state.fn != "fit":
+            return
         trained = checkpoint.get("current_model_state")
         if trained is None:
             logger.info("the checkpoint holds one set of weights: their average starts from them")

@@ -150,6 +150,19 @@ def test_a_checkpoint_holds_the_average_and_loads_strictly(tmp_path, when):
     assert_same(reader.state_dict(), method.state_dict())
 
 
+@pytest.mark.filterwarnings("ignore:predict returned None")
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_whatever_reads_a_checkpoint_uses_the_average(tmp_path, command):
+    trainer, trained, _ = fit(tmp_path)
+    trainer.save_checkpoint(tmp_path / "it.ckpt")
+    method = Method()
+    method.test_step = method.predict_step = method.validation_step
+    again = quick_trainer(tmp_path, EMA(DECAY))
+    getattr(again, command)(method, loader(), ckpt_path=tmp_path / "it.ckpt")
+    assert_same(method.seen[-1], trained.state_dict())
+    assert_same(method.state_dict(), trained.state_dict())
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, accumulate):
     settings = {"accumulate_grad_batches": accumulate}
