@@ -23,6 +23,7 @@ import data_modules
 from . import adapters, backbones, baselines, callbacks, detection, methods, tasks, video
 from .callbacks import (
     EMA,
+    Chance,
     CheckpointFile,
     Cost,
     DetectionEvaluation,
@@ -156,7 +157,7 @@ class VideoAdaptCLI(LightningCLI):
         if given["plugins"] is None:
             kwargs["plugins"] = [CheckpointFile()]
         callbacks = list(given["callbacks"] or [])
-        for kind in (EVALUATIONS[self.model.job], EffectiveBatch, PeakMemory, Cost):
+        for kind in (EVALUATIONS[self.model.job], EffectiveBatch, PeakMemory, Cost, Chance):
             if not any(isinstance(callback, kind) for callback in callbacks):
                 callbacks.append(kind())
         if given["enable_progress_bar"] is not False:

@@ -1,5 +1,6 @@
 """What happens around training: evaluation, figures of cost and memory, the record of a run."""
 
+from .chance import Chance
 from .checkpoint_file import CheckpointFile
 from .cost import Cost, count_multiply_adds
 from .detection_evaluation import DetectionEvaluation
@@ -13,6 +14,7 @@ from .tracking import WandbTracker, run_directory
 
 __all__ = [
     "EMA",
+    "Chance",
     "CheckpointFile",
     "Cost",
     "DetectionEvaluation",
