@@ -8,38 +8,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
-import wandb
 
-from tests.integration.conftest import run
+from tests.integration.conftest import left_over, run
 from video_adapt.errors import VideoAdaptError
 from video_adapt.video.synthetic_files import encode
 
 QUIET = "--trainer.logger=false"
-LEFTOVERS = ("*.tmp", "*.partial", "*.part", ".*.ckpt*")
-
-
-@pytest.fixture
-def refused(capsys):
-    """Run a command that must fail with one line; returns the line."""
-
-    def check(*words):
-        capsys.readouterr()
-        try:
-            code = run(*words)
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr().err
-        assert code in (1, 2), said
-        assert "Traceback" not in said
-        errors = [line for line in said.splitlines() if "error" in line.lower()]
-        assert len(errors) == 1, said
-        assert said.splitlines()[-1] == errors[0]
-        assert errors[0].startswith("video-adapt: error: ")
-        assert wandb.run is None
-        return errors[0]
-
-    return check
 
 
 @pytest.fixture
@@ -52,17 +26,6 @@ def refuse(refused, experiment, tmp_path):
         return line
 
     return check
-
-
-def left_over(folder):
-    """Half-written files, and checkpoints that cannot be read."""
-    found = [path for pattern in LEFTOVERS for path in folder.rglob(pattern)]
-    for path in folder.rglob("*.ckpt"):
-        try:
-            torch.load(path, weights_only=True)
-        except Exception:
-            found.append(path)
-    return found
 
 
 @pytest.fixture
