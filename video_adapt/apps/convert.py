@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     method_class = getattr(importlib.import_module(source.package), source.method)
     method = instantiate_module(method_class, arguments)
     report = converter.load_published(method, state, **options)
-    checkpoint = _checkpoint(method, arguments)
+    checkpoint = checkpoint_of(method, arguments)
     checkpoint["video_adapt"]["input"] = _input_recipe(args.method, num_frames, args.stride)
     _write(checkpoint, args.out)
     sys.stdout.write(f"{args.out}: {report.render()}\n")
@@ -148,7 +148,7 @@ def _write_towers(towers: dict[str, Any], checkpoint: Path) -> Path:
     return path
 
 
-def _checkpoint(method: "LightningModule", arguments: dict[str, Any]) -> dict[str, Any]:
+def checkpoint_of(method: "LightningModule", arguments: dict[str, Any]) -> dict[str, Any]:
     """What a run of the command line would write, so that the file rebuilds its method."""
     import lightning
 

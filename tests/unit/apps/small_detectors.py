@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.cli import instantiate_module
 
 from data_modules import LoaderOptions, THUMOSDataModule
-from video_adapt.apps.convert import _checkpoint
+from video_adapt.apps.convert import checkpoint_of
 from video_adapt.methods import AdaTAD
 from video_adapt.video import SlidingWindows
 
@@ -54,7 +54,7 @@ def data_of(root: Path, **changes: Any) -> THUMOSDataModule:
 
 def write_checkpoint(path: Path, method: AdaTAD, data: THUMOSDataModule | None) -> Path:
     """What training would leave."""
-    checkpoint = _checkpoint(method, ARGUMENTS)
+    checkpoint = checkpoint_of(method, ARGUMENTS)
     if data is not None:
         checkpoint["video_adapt"]["input"] = data.evaluation_recipe()
     torch.save(checkpoint, path)
