@@ -134,8 +134,9 @@ class VideoReader(AbstractContextManager["VideoReader"]):
                 f"{self.path}: has frames 0 to {count - 1}, not {wrong}; check times and lengths"
             )
         unique, place = np.unique(numbers, return_inverse=True)
-        images = self._read(unique)
-        return torch.from_numpy(np.stack([images[i] for i in place])).permute(0, 3, 1, 2)
+        pixels = self._read(unique)
+        in_order = len(unique) == len(numbers) and bool((place[1:] > place[:-1]).all())
+        return torch.from_numpy(pixels if in_order else pixels[place]).permute(0, 3, 1, 2)
 
     def frames_at_times(self, times_s: ArrayLike) -> Tensor:
         """Read the frame that is on display at each time.
@@ -188,23 +189,22 @@ class VideoReader(AbstractContextManager["VideoReader"]):
                     return
         raise self._damaged(count)
 
-    def _read(self, numbers: NDArray[np.int64]) -> list[Image]:
-        """Pictures of rising frame numbers, one run of each key frame after the other."""
+    def _read(self, numbers: NDArray[np.int64]) -> Image:
+        """Pictures of rising frame numbers ``[T, H, W, 3]``, one run of a key frame at a time."""
         index = self._index
         wanted = index.pts[numbers]
-        found: dict[int, Image] = {}
+        found = _Pictures(wanted)
         keys = np.searchsorted(index.key_pts, wanted, side="right") - 1
         for key in np.unique(keys[keys >= 0]):
             self._read_behind(int(key), {int(pts) for pts in wanted[keys == key]}, found)
-        missing = [n for n, pts in zip(numbers, wanted, strict=True) if int(pts) not in found]
-        if missing:
-            self._read_from_start({int(index.pts[n]) for n in missing}, found)
+        if missing := {int(pts) for pts in wanted} - found.times:
+            self._read_from_start(missing, found)
         for number, pts in zip(numbers, wanted, strict=True):
-            if int(pts) not in found:
+            if int(pts) not in found.times:
                 raise self._damaged(int(number))
-        return [found[int(pts)] for pts in wanted]
+        return found.pixels
 
-    def _read_behind(self, key: int, wanted: set[int], found: dict[int, Image]) -> None:
+    def _read_behind(self, key: int, wanted: set[int], found: "_Pictures") -> None:
         """Decode from a key frame, or from earlier ones where something is missing then."""
         for step in range(min(_STEPS_BACK, key + 1)):
             start, target = self._index.key_pts[key - step], self._index.key_seek[key - step]
@@ -217,11 +217,11 @@ class VideoReader(AbstractContextManager["VideoReader"]):
             )
             for frame, intact in frames:
                 if frame.pts in wanted and intact:
-                    found[frame.pts] = self._image(frame)
-            if wanted <= found.keys():
+                    found.put(frame.pts, self._image(frame))
+            if wanted <= found.times:
                 return
 
-    def _read_from_start(self, wanted: set[int], found: dict[int, Image]) -> None:
+    def _read_from_start(self, wanted: set[int], found: "_Pictures") -> None:
         """Decode everything up to the last wanted frame, in order."""
         self._stack.close()
         self._container, self._stream = self._stack.enter_context(open_video(self.path))
@@ -230,7 +230,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         for count, (frame, intact) in enumerate(frames):
             number = frame.pts if by_time else count
             if number in wanted and intact:
-                found[number] = self._image(frame)
+                found.put(number, self._image(frame))
             if number is not None and number >= last:
                 return
 
@@ -261,3 +261,27 @@ class VideoReader(AbstractContextManager["VideoReader"]):
             f"{self.path}: frame {number} of {len(self._index.pts)} (at {time_s:.2f} s) is damaged "
             "or missing; replace the file, or set on_broken=skip to leave such videos out"
         )
+
+
+class _Pictures:
+    """The wanted pictures, each copied to its place at once, so that none is held twice.
+
+    Args:
+        wanted: Presentation times, rising, ``[T]``.
+
+    Attributes:
+        times: Presentation times of those that are there.
+        pixels: ``[T, H, W, 3]``.
+    """
+
+    def __init__(self, wanted: NDArray[np.int64]) -> None:
+        self.times: set[int] = set()
+        self.pixels: Image = np.empty((0, 0, 0, 3), np.uint8)
+        self._row = {int(pts): row for row, pts in enumerate(wanted)}
+
+    def put(self, pts: int, image: Image) -> None:
+        """Take a picture ``[H, W, 3]``; all have the size of the first."""
+        if not self.times:
+            self.pixels = np.empty((len(self._row), *image.shape), np.uint8)
+        self.pixels[self._row[pts]] = image
+        self.times.add(pts)

@@ -3,6 +3,7 @@
 import gc
 import random
 import resource
+import tracemalloc
 from itertools import islice
 from pathlib import Path
 
@@ -159,6 +160,18 @@ def test_memory_is_given_back(make: Make) -> None:
 
     before = read(20)
     assert read(200) - before < 8 * 2**20
+
+
+def test_no_frame_is_held_twice(make: Make) -> None:
+    with VideoReader(make("b_frames.mp4")) as reader:
+        reader.frames_at([0])
+        tracemalloc.start()
+        try:
+            frames = reader.frames_at(np.arange(FRAMES))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 1.5 * frames.numel()
 
 
 def damage(source: Path, target: Path, packets: set[int], content: bytes | None = None) -> Path:
