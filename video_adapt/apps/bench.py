@@ -1,4 +1,4 @@
-"""``video-adapt bench``: speed and memory of training and of decoding, side by side."""
+"""``video-adapt bench``: speed and memory of training, decoding and detection, side by side."""
 
 import argparse
 import logging
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 HELP = "measure training and decoding side by side, as tables and pictures"
 
-PARTS = ("step", "memory", "decode")
+PARTS = ("step", "memory", "decode", "detect")
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         choices=PARTS,
-        help="measure one part alone: steps on clips, memory on long videos, or decoding",
+        help="measure one part alone: steps on clips, memory of steps on long videos, decoding, or "
+        "memory of detection in an hour of video",
     )
     parser.add_argument("--size", default="base", help="VideoMAE of the long videos")
     parser.add_argument("--chunks", type=int, default=4, help="their length, in 16 frames")
@@ -48,6 +49,10 @@ def run(args: argparse.Namespace) -> int:
         from video_adapt.reports import bench_decode
 
         _write(args.out, "decode", bench_decode.render(bench_decode.run(args.out)))
+    if "detect" in wanted:
+        from video_adapt.reports import bench_detect_memory
+
+        _write(args.out, "detect", bench_detect_memory.render(bench_detect_memory.run(args.out)))
     return 0
 
 
