@@ -3,12 +3,13 @@
 from .files import is_torchscript, read_checkpoint, read_state, read_torchscript
 from .fingerprint import digest
 from .ledger import LoadReport
-from .load import load_strictly
+from .load import check_fit, load_strictly
 from .rules import KeyRule, convert_keys
 
 __all__ = [
     "KeyRule",
     "LoadReport",
+    "check_fit",
     "convert_keys",
     "digest",
     "is_torchscript",

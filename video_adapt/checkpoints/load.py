@@ -34,6 +34,39 @@ def load_strictly(
         WeightsError: If names or shapes do not fit; the message lists the first few.
     """
     own = module.state_dict()
+    new, unused = check_fit(module, state, allow_new=allow_new, allow_unused=allow_unused)
+    loaded = {name: state[name] for name in own if name in state}
+    module.load_state_dict(loaded, strict=False)
+    return LoadReport(
+        loaded=tuple(loaded),
+        converted=tuple(name for name in loaded if name in converted),
+        new=tuple(new),
+        unused=tuple(unused),
+    )
+
+
+def check_fit(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    allow_new: Iterable[str] = (),
+    allow_unused: Iterable[str] = (),
+) -> tuple[list[str], list[str]]:
+    """Compare weights with a module; every difference that was not stated beforehand is an error.
+
+    Args:
+        module: What the weights are for.
+        state: Tensors by the module's own names.
+        allow_new: Regular expressions of names that the weights may lack.
+        allow_unused: Regular expressions of names that the module may lack.
+
+    Returns:
+        Names that only the module has, and names that only the weights have.
+
+    Raises:
+        WeightsError: If names or shapes do not fit; the message lists the first few.
+    """
+    own = module.state_dict()
     new = [name for name in own if name not in state]
     unused = [name for name in state if name not in own]
     misfits = [
@@ -53,14 +86,7 @@ def load_strictly(
             if names
         )
         raise WeightsError(f"weights do not fit {type(module).__name__}: {listed}")
-    loaded = {name: state[name] for name in own if name in state}
-    module.load_state_dict(loaded, strict=False)
-    return LoadReport(
-        loaded=tuple(loaded),
-        converted=tuple(name for name in loaded if name in converted),
-        new=tuple(new),
-        unused=tuple(unused),
-    )
+    return new, unused
 
 
 def _unmatched(names: Iterable[str], patterns: Iterable[str]) -> list[str]:

@@ -1,12 +1,13 @@
 """What the methods of every job share: classes, optimiser, and what a checkpoint says of itself."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
 
+from video_adapt.checkpoints import check_fit
 from video_adapt.errors import ConfigurationError, WeightsError
 
 from .optim import Recipe, configure
@@ -91,6 +92,23 @@ class Task(LightningModule):
                 f"checkpoint knows {theirs} classes, the data has {ours}, or their names or order "
                 "differ; use the class file of the training run"
             )
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Take weights over.
+
+        Raises:
+            WeightsError: If they are of a method with other settings.
+        """
+        if strict:
+            try:
+                check_fit(self, state_dict)
+            except WeightsError as error:
+                raise WeightsError(
+                    f"{error}; give the experiment file of the run that wrote the checkpoint"
+                ) from error
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
 
 def _class_path(cls: type) -> str:
