@@ -41,6 +41,7 @@ from .checkpoints import read_checkpoint
 from .cli_messages import explain
 from .errors import ConfigurationError
 
+logger = logging.getLogger(__name__)
 FOUND_BY_LIGHTNING = ("best", "last", "hpc")
 SPLITS: dict[str, tuple[data_modules.annotations.Split, ...]] = {
     "fit": ("train", "val"),
@@ -196,7 +197,15 @@ class VideoAdaptCLI(LightningCLI):
         )
         # Lightning writes its own last.ckpt only when the best one changes.
         last = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
-        return [best, last]
+        return [best, last] if self._has_a_best() else [last]
+
+    def _has_a_best(self) -> bool:
+        """Whether validation can tell one checkpoint from another."""
+        truth = getattr(self.datamodule, "ground_truth", None)
+        if truth is None or len(truth("val").label):
+            return True
+        logger.warning("no event to find in validation: there will be no best.ckpt, only last.ckpt")
+        return False
 
     def _share_cores(self) -> None:
         """Leave the loader's workers a core each: threads that wait for one another only burn."""
