@@ -147,7 +147,15 @@ class WindowDataModule(VideoDataModule[SegmentManifest], ABC):
 
     def _ready(self, batch: DecodedWindows, module: Any) -> SegmentBatch:
         assert self.trainer is not None
-        pixels = None if self.features is not None else module.backbone.pixels
+        reads_frames, gives_frames = hasattr(module, "backbone"), self.features is None
+        if reads_frames != gives_frames:
+            kinds = ("frames", "features") if reads_frames else ("features", "frames")
+            mend = "remove data.features" if reads_frames else "set data.features"
+            raise ConfigurationError(
+                f"{type(module).__name__} reads {kinds[0]}, the data gives {kinds[1]}; {mend}, or "
+                "choose another model"
+            )
+        pixels = module.backbone.pixels if gives_frames else None
         return self.transform(batch, pixels, training=self.trainer.training, dtype=module.dtype)
 
     def _source(self) -> WindowSource:
