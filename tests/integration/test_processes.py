@@ -75,6 +75,21 @@ def test_two_processes_train_and_measure_as_one(experiment, tmp_path, one_thread
     assert contents(folder / "test") == by_two
 
 
+def test_two_processes_detect_as_one(detection, tmp_path, one_thread):
+    """Nine windows of three videos: one process detects in five windows, the other in four."""
+    files = ("metrics.json", "detections.json", "detections.csv")
+    one_by_one = {"loader": {"batch_size": 1, "num_workers": 0}}
+    path, folder = detection(tmp_path, **one_by_one), tmp_path / "run"
+    said = run_twofold("fit", "-c", path)
+    assert "Starting with 2 processes" in said
+    assert "warn" not in said.lower(), said
+    assert run("validate", "-c", path, "--ckpt_path", folder / "checkpoints/last.ckpt") == 0
+    by_one, by_two = (
+        [(folder / stage / name).read_bytes() for name in files] for stage in ("validate", "val")
+    )
+    assert by_one == by_two
+
+
 @pytest.fixture
 def alone():
     """A group of one process: data-parallel training has all its duties but company."""
