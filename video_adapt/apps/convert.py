@@ -3,11 +3,12 @@
 import argparse
 import importlib
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from video_adapt.errors import ConfigurationError
+from video_adapt.errors import ConfigurationError, WeightsError
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
@@ -87,23 +88,32 @@ def run(args: argparse.Namespace) -> int:
     source = SOURCES[args.method]
     converter = importlib.import_module(source.converter)
     state = read_state(args.file)
-    arguments = converter.read_arguments(state)
+    try:
+        arguments = converter.read_arguments(state)
+    except WeightsError as error:
+        raise WeightsError(f"{args.file}: {error}") from error
     arguments["class_names"] = list(read_class_names(args.classes).names)
     options = {}
     if args.method == "dist" and args.num_frames is not None:
         arguments["num_frames"], options = args.num_frames, {"resize_time": True}
     num_frames = _num_frames(arguments.get("num_frames"), args)
-    weights = args.weights or str(_write_towers(converter.split(state).towers, args.out))
-    arguments["backbone"] = {
-        "class_path": "video_adapt.backbones.CLIP",
-        "init_args": {"name": args.backbone, "weights": weights},
-    }
-    method_class = getattr(importlib.import_module(source.package), source.method)
-    method = instantiate_module(method_class, arguments)
-    report = converter.load_published(method, state, **options)
-    checkpoint = checkpoint_of(method, arguments)
-    checkpoint["video_adapt"]["input"] = _input_recipe(args.method, num_frames, args.stride)
-    _write(checkpoint, args.out)
+    with ExitStack() as unfinished:
+        weights = args.weights
+        if weights is None:
+            towers = _write_towers(converter.split(state).towers, args.out)
+            unfinished.callback(towers.unlink)
+            weights = str(towers)
+        arguments["backbone"] = {
+            "class_path": "video_adapt.backbones.CLIP",
+            "init_args": {"name": args.backbone, "weights": weights},
+        }
+        method_class = getattr(importlib.import_module(source.package), source.method)
+        method = instantiate_module(method_class, arguments)
+        report = converter.load_published(method, state, **options)
+        checkpoint = checkpoint_of(method, arguments)
+        checkpoint["video_adapt"]["input"] = _input_recipe(args.method, num_frames, args.stride)
+        _write(checkpoint, args.out)
+        unfinished.pop_all()
     sys.stdout.write(f"{args.out}: {report.render()}\n")
     return 0
 

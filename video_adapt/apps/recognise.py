@@ -185,7 +185,7 @@ def _sheet_row(result: "Recognition", top: int) -> "SheetRow":
     from video_adapt.reports.sheets import SheetRow
 
     stretch = f"{clock(result.start_s)} - {clock(result.end_s)}"
-    title = Path(result.video).name
+    title = "/".join(Path(result.video).parts[-2:])  # the folder often is the class
     return SheetRow(title, stretch, result.frames, result.frame_times_s, result.top(min(top, 5)))
 
 

@@ -259,7 +259,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         time_s = self.timestamps_s[number] if number < len(self.timestamps_s) else float("nan")
         return VideoDecodeError(
             f"{self.path}: frame {number} of {len(self._index.pts)} (at {time_s:.2f} s) is damaged "
-            "or missing; replace the file, or set on_broken=skip to leave such videos out"
+            "or missing; replace the file (in training on_broken=skip leaves such videos out)"
         )
 
 

@@ -212,7 +212,7 @@ def _without_orphans(entries: list[Any], first: Any) -> list[Any]:
 
 def _unreadable(path: Path, error: Exception) -> VideoDecodeError:
     if isinstance(error, FileNotFoundError):
-        return VideoDecodeError(f"{path}: no such file; check the list and the root folder")
+        return VideoDecodeError(f"{path}: no such file; check the path, or the list and its root")
     if path.is_file() and not path.stat().st_size:
         return VideoDecodeError(f"{path}: the file is empty (0 bytes); copy it again or remove it")
     cause = getattr(error, "strerror", None) or type(error).__name__

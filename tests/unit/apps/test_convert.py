@@ -1,4 +1,5 @@
 import argparse
+import json
 
 import pytest
 import torch
@@ -123,11 +124,21 @@ def test_a_missing_folder_is_named(files):
 
 def test_a_file_of_another_method_is_refused(files):
     torch.save({"fc.weight": torch.zeros(2, 2)}, files / "other.pyth")
-    with pytest.raises(WeightsError, match="not a published file of DiST"):
+    with pytest.raises(WeightsError, match=r"other\.pyth: not a published file of DiST"):
         run(files, file="other.pyth")
     with pytest.raises(WeightsError, match="not a published file of EVL"):
         run(files, "--weights", "openai", method="evl")
     assert not (files / "out.ckpt").exists()
+
+
+def test_nothing_is_left_of_a_conversion_that_fails(files):
+    description = json.loads((files / "clip.json").read_text())
+    description["embed_dim"] += 1
+    (files / "clip.json").write_text(json.dumps(description))
+    before = sorted(files.iterdir())
+    with pytest.raises(WeightsError):
+        run(files)
+    assert sorted(files.iterdir()) == before
 
 
 def test_baselines_want_the_weights_of_their_clip(files):

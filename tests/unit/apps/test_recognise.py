@@ -14,9 +14,11 @@ from tests.unit.apps.coloured_videos import (
     write_checkpoint,
     write_video,
 )
+from video_adapt import metrics
 from video_adapt.apps import recognise
 from video_adapt.apps.recognise import Recogniser, find_videos
 from video_adapt.errors import ConfigurationError, VideoDecodeError, WeightsError
+from video_adapt.reports import sheets
 
 
 @pytest.fixture
@@ -165,6 +167,14 @@ def test_plot_is_one_picture_or_one_per_video(method, checkpoint, tmp_path):
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     pictures = sorted(path.name for path in (tmp_path / "sheets").iterdir())
     assert pictures == ["000_red.png", "001_blue.png"]
+
+
+def test_a_picture_names_the_folder_of_a_video_too(method, checkpoint, tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(sheets, "plot_sheet", lambda rows: titles.extend(r.title for r in rows))
+    monkeypatch.setattr(metrics, "save_figure", lambda figure, path: None)
+    run(checkpoint, write_video(tmp_path / "jumps" / "a.mp4", ["red"]), "--plot", "x.png")
+    assert titles == ["jumps/a.mp4"]
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_index_notices_a_changed_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("gone.mp4", None, "no such file; check the list and the root folder"),
+        ("gone.mp4", None, "no such file; check the path, or the list and its root"),
         ("empty.mp4", b"", r"the file is empty \(0 bytes\)"),
         ("text.mp4", b"a line of text\n" * 20, r"cannot be opened as a video \(Invalid data"),
     ],
