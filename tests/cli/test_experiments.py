@@ -60,9 +60,9 @@ def build():
     parser.add_subclass_arguments((FrameSampler, WindowSampler), "sampler")
     parser.add_argument("--features", type=FeatureFiles | None)
 
-    def build(config):
+    def build(config, class_names=CLASSES):
         model, data = config.model.clone(), config.data.init_args
-        model.init_args.class_names = CLASSES
+        model.init_args.class_names = class_names
         backbone = model.init_args.get("backbone")
         shipped = backbone is not None and "weights" not in backbone.get("init_args", {})
         if backbone is not None and not shipped:
@@ -186,3 +186,41 @@ def check_training(model, config):
         if callback.class_path.endswith("EffectiveBatch"):
             assert callback.init_args.published % batch == 0
     assert any(parameter.requires_grad for parameter in model.parameters())
+
+
+def millions(module):
+    return sum(parameter.numel() for parameter in module.parameters()) / 1e6
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "size"),
+    [
+        ("adatad/thumos14_vitb", 20, 27.3),
+        ("adatad/activitynet_vitb", 200, 7.1),
+        ("adatad/charades_vits", 157, 33.2),
+        ("adatad/ego4d_mq_vitl", 110, 40.5),
+        ("baselines/thumos14_i3d_tridet", 20, 16.0),
+        ("baselines/activitynet_tsn_gtad", 200, 5.6),
+    ],
+)
+def test_detectors_are_as_large_as_the_published_ones(name, classes, size, parse, build):
+    config = parse(ROOT / "experiments" / f"{name}.yaml")
+    model = build(config, [f"class {number}" for number in range(classes)]).model
+    assert round(millions(model.head), 1) == size
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("thumos14_vits", 1.01),
+        ("thumos14_vitb", 4.00),
+        ("thumos14_vitl", 14.22),
+        ("thumos14_vith", 29.59),
+        ("thumos14_vitg", 44.75),
+        ("thumos14_vitg_1536", 22.4),
+        ("thumos14_vitg_1536_side", 10.6),
+    ],
+)
+def test_adapters_are_as_large_as_the_published_ones(name, size, parse, build):
+    config = parse(ROOT / "experiments/adatad" / f"{name}.yaml")
+    assert millions(build(config).model.backbone.adapters) == pytest.approx(size, abs=0.05)
