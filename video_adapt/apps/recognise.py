@@ -189,11 +189,15 @@ def _sheet_row(result: "Recognition", top: int) -> "SheetRow":
     return SheetRow(title, stretch, result.frames, result.frame_times_s, result.top(min(top, 5)))
 
 
-def _with_progress(videos: Sequence[Path]) -> Iterable[Path]:
+def _with_progress(videos: Sequence[Path]) -> Iterator[Path]:
     """A bar on the terminal, nothing in a log."""
     if len(videos) < 2 or not sys.stderr.isatty():
-        return videos
+        yield from videos
+        return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    return track(videos, "recognising", console=Console(stderr=True), transient=True)
+    # Above the bar on the same terminal; but an output that is a file is not the bar's business.
+    same = sys.stdout.isatty()
+    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=same) as bar:
+        yield from bar.track(videos, description="recognising")

@@ -3,6 +3,7 @@ import csv
 import gc
 import io
 import json
+import sys
 import weakref
 from dataclasses import replace
 
@@ -380,7 +381,18 @@ def test_videos_of_one_name_are_told_apart(tmp_path):
     assert list(unique_names(videos).values()) == ["000_a", "001_a", "b"]
 
 
-def test_the_bar_leaves_the_output_alone(capsys):
+def test_the_bar_of_a_terminal_leaves_an_output_that_is_a_file_alone(
+    run, long_videos, capsys, monkeypatch
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    run(long_videos / "videos/a.mp4", long_videos / "videos/b.mp4")
+    out, err = capsys.readouterr()
+    told = [line.split()[0] for line in out.splitlines() if "segments in" in line]
+    assert told == [str(long_videos / f"videos/{name}.mp4") for name in "ab"]
+    assert "0:20.0 of 0:20.0" in err
+
+
+def test_no_bar_in_a_log(capsys):
     with progress("a.mp4") as on_progress:
         on_progress(1.0, 2.0)
     assert capsys.readouterr() == ("", "")

@@ -152,6 +152,17 @@ def test_json_on_the_output_is_nothing_but_json(method, checkpoint, tmp_path, ca
     assert [entry["start_s"] for entry in results] == [0.0, 1.0]
 
 
+def test_the_bar_of_a_terminal_leaves_an_output_that_is_a_file_alone(
+    method, checkpoint, tmp_path, capsys, monkeypatch
+):
+    videos = [write_video(tmp_path / f"{name}.mp4", ["red"]) for name in "ab"]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    run(checkpoint, *videos)
+    out, err = capsys.readouterr()
+    assert [line for line in out.splitlines() if line.startswith("/")] == list(map(str, videos))
+    assert "recognising" in err
+
+
 def test_csv_has_one_line_per_rank(method, checkpoint, tmp_path, capsys):
     video = write_video(tmp_path / "v.mp4", ["red"])
     assert run(checkpoint, video, "--csv", "-", "--top", 2) == 0

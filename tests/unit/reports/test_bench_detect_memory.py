@@ -20,7 +20,7 @@ def test_a_file_is_written_and_measured(tmp_path, monkeypatch):
         return measure(checkpoint, video, minutes, threshold)
 
     monkeypatch.setattr(bench_detect_memory, "_in_own_process", measured_here)
-    kept_back, everything = bench_detect_memory.run(tmp_path, minutes=(1,), fps=2)
+    kept_back, everything = bench_detect_memory.run(tmp_path, minutes=(1,), fps=1)
     assert (kept_back.minutes, kept_back.threshold, kept_back.segments) == (1, 0.1, 0)
     assert everything.segments > 100
     assert everything.megabytes > 100
