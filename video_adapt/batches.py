@@ -2,7 +2,8 @@
 
 Notation used everywhere: ``B`` clips, ``V`` views per video, ``T`` frames, ``C`` channels, ``H W``
 pixels, ``N`` tokens per frame (class token first), ``D`` width, ``E`` joint width, ``K`` classes,
-``S`` positions of a detector's time grid, ``G`` segments of the ground truth.
+``S`` positions of a detector's time grid, ``G`` segments of the ground truth, ``Q`` captions,
+``L`` text tokens of a caption.
 """
 
 from typing import NamedTuple
@@ -139,3 +140,44 @@ class SegmentPredictions(NamedTuple):
     segments: Tensor
     scores: Tensor
     labels: Tensor
+
+
+class CaptionBatch(NamedTuple):
+    """Videos and captions of them as the model receives them: normalised on the device.
+
+    Attributes:
+        video: ``[B, T, C, H, W]``, float, in the backbone's normalisation; zeros where there is no
+            frame.
+        video_mask: Where a frame is real, bool ``[B, T]``.
+        tokens: Captions as text tokens, int64 ``[Q, L]``: start, words, end (the largest id),
+            zeros.
+        caption_video: Row in this batch of the video that a caption describes, int64 ``[Q]``.
+        video_id: Row of the video in its manifest, int64 ``[B]``.
+        caption_id: Number of the caption in its manifest, int64 ``[Q]``.
+    """
+
+    video: Tensor
+    video_mask: Tensor
+    tokens: Tensor
+    caption_video: Tensor
+    video_id: Tensor
+    caption_id: Tensor
+
+
+class RetrievalPredictions(NamedTuple):
+    """What the steps of a retriever return; the evaluation merges by id and compares all pairs.
+
+    Attributes:
+        video_id: Row of the video in its manifest, int64 ``[B]``.
+        video: Its feature, float32 ``[B, E]`` of norm 1; of a method that compares more than two
+            vectors, whatever its ``similarity`` takes, ``[B, ...]``.
+        caption_id: Number of the caption in its manifest, int64 ``[Q]``.
+        caption_video_id: ``video_id`` of the video that the caption describes, int64 ``[Q]``.
+        text: Its feature, float32 ``[Q, E]`` of norm 1, or ``[Q, ...]``.
+    """
+
+    video_id: Tensor
+    video: Tensor
+    caption_id: Tensor
+    caption_video_id: Tensor
+    text: Tensor

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BASE = {"errors", "batches", "segments", "__init__"}
-LAYER_1 = {"backbones", "metrics", "checkpoints", "video", "detection"}
+LAYER_1 = {"backbones", "metrics", "checkpoints", "video", "detection", "retrieval"}
 MAY_IMPORT = {
     "errors": set(),
     "batches": set(),
@@ -20,8 +20,9 @@ MAY_IMPORT = {
     "checkpoints": BASE,
     "segments": set(),
     "detection": BASE,
+    "retrieval": BASE,
     "adapters": BASE | {"backbones", "checkpoints"},
-    "tasks": BASE | {"backbones", "checkpoints", "metrics", "video", "detection"},
+    "tasks": BASE | {"backbones", "checkpoints", "metrics", "video", "detection", "retrieval"},
     "callbacks": BASE | {"metrics"},
     "data_modules": BASE | {"video"},
     "methods": BASE | LAYER_1 | {"adapters", "tasks"},

@@ -1,0 +1,3 @@
+"""Text-to-video retrieval: what turns frames into one vector, compares it, and teaches it."""
+
+__all__: list[str] = []
