@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 HELP = "measure training and decoding side by side, as tables and pictures"
 
-PARTS = ("step", "memory", "decode", "detect")
+PARTS = ("step", "memory", "decode", "detect", "segments")
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         choices=PARTS,
-        help="measure one part alone: steps on clips, memory of steps on long videos, decoding, or "
-        "memory of detection in an hour of video",
+        help="measure one part alone: steps on clips, memory of steps on long videos, decoding, "
+        "memory of detection in an hour of video, or what is done to segments",
     )
     parser.add_argument("--size", default="base", help="VideoMAE of the long videos")
     parser.add_argument("--chunks", type=int, default=4, help="their length, in 16 frames")
@@ -53,6 +53,10 @@ def run(args: argparse.Namespace) -> int:
         from video_adapt.reports import bench_detect_memory
 
         _write(args.out, "detect", bench_detect_memory.render(bench_detect_memory.run(args.out)))
+    if "segments" in wanted:
+        from video_adapt.reports import bench_segments
+
+        _write(args.out, "segments", bench_segments.render(bench_segments.run()))
     return 0
 
 
