@@ -4,58 +4,81 @@ import argparse
 import importlib
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from video_adapt.errors import ConfigurationError, WeightsError
+from video_adapt.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
 
-    from video_adapt.video import FrameSampler
+    from video_adapt.checkpoints import LoadReport
 
-HELP = "turn a published file of DiST, EVL or ST-Adapter into a checkpoint"
+HELP = "turn a published file of DiST, AdaTAD, EVL or ST-Adapter into a checkpoint"
 
 
-class Source(NamedTuple):
-    """Whose file it is.
+class Converted(NamedTuple):
+    """A published file as one of our methods.
 
     Attributes:
-        package: Where the method lives.
-        method: Name of its class.
-        converter: Module with ``read_arguments(state)`` and ``load_published(method, state)``.
+        method: The method with its weights.
+        arguments: What it was built with, as plain values.
+        input: How a video is prepared for it, as a data module records it.
+        report: The account of every tensor.
     """
 
-    package: str
-    method: str
-    converter: str
+    method: "LightningModule"
+    arguments: dict[str, Any]
+    input: dict[str, Any]
+    report: "LoadReport"
 
 
-SOURCES = {
-    "dist": Source("video_adapt.methods", "DiST", "video_adapt.methods.dual_encoder.convert"),
-    "evl": Source("video_adapt.baselines", "EVL", "video_adapt.baselines.evl.convert"),
-    "st_adapter": Source(
-        "video_adapt.baselines", "TunedClassifier", "video_adapt.baselines.st_adapter_convert"
-    ),
+class Converter(Protocol):
+    """What a module that reads published files of some methods offers."""
+
+    def check(self, args: argparse.Namespace) -> None:
+        """Refuse options that do not go with the method, before anything is read."""
+
+    def convert(self, args: argparse.Namespace, unfinished: ExitStack) -> Converted:
+        """Read the file; what it leaves beside the checkpoint is removed by ``unfinished``."""
+
+
+CONVERTERS = {
+    "dist": "convert_recogniser",
+    "evl": "convert_recogniser",
+    "st_adapter": "convert_recogniser",
+    "adatad": "convert_detector",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("file", type=Path, help="the published file")
-    parser.add_argument("--method", choices=SOURCES, required=True, help="whose file it is")
+    parser.add_argument(
+        "--method",
+        choices=CONVERTERS,
+        required=True,
+        help="whose file it is; adatad: any detector of its toolbox OpenTAD",
+    )
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to write")
     parser.add_argument(
-        "--backbone", required=True, help="CLIP that it was trained on, e.g. ViT-B-16-quickgelu"
+        "--config",
+        type=Path,
+        help="AdaTAD: experiment file with the same model and data, e.g. "
+        "experiments/adatad/thumos14_vitb.yaml",
+    )
+    parser.add_argument(
+        "--classes",
+        type=Path,
+        help="class names: JSON, or one name per line; AdaTAD has them from the data of --config",
+    )
+    parser.add_argument(
+        "--backbone", help="CLIP that a recogniser was trained on, e.g. ViT-B-16-quickgelu"
     )
     parser.add_argument(
         "--weights",
         help="hub tag or file of the CLIP's weights; left out for DiST, whose files hold them: "
-        "they are then written beside the checkpoint",
-    )
-    parser.add_argument(
-        "--classes", type=Path, required=True, help="class names: JSON, or one name per line"
+        "they are then written beside the checkpoint, as the model of AdaTAD's files is",
     )
     parser.add_argument(
         "--num-frames",
@@ -78,84 +101,47 @@ def run(args: argparse.Namespace) -> int:
         ConfigurationError: If the output exists or an option does not go with the method.
         WeightsError: If the file does not fit the method or the backbone.
     """
-    # Lightning takes seconds to import, which `video-adapt --help` must not wait for.
-    from lightning.pytorch.cli import instantiate_module
-
-    from data_modules.classes import read_class_names
-    from video_adapt.checkpoints import read_state
-
-    _check(args)
-    source = SOURCES[args.method]
-    converter = importlib.import_module(source.converter)
-    state = read_state(args.file)
-    try:
-        arguments = converter.read_arguments(state)
-    except WeightsError as error:
-        raise WeightsError(f"{args.file}: {error}") from error
-    arguments["class_names"] = list(read_class_names(args.classes).names)
-    options = {}
-    if args.method == "dist" and args.num_frames is not None:
-        arguments["num_frames"], options = args.num_frames, {"resize_time": True}
-    num_frames = _num_frames(arguments.get("num_frames"), args)
+    _check_out(args.out)
+    converter: Converter = importlib.import_module(f".{CONVERTERS[args.method]}", __package__)
+    converter.check(args)
     with ExitStack() as unfinished:
-        weights = args.weights
-        if weights is None:
-            towers = _write_towers(converter.split(state).towers, args.out)
-            unfinished.callback(towers.unlink)
-            weights = str(towers)
-        arguments["backbone"] = {
-            "class_path": "video_adapt.backbones.CLIP",
-            "init_args": {"name": args.backbone, "weights": weights},
-        }
-        method_class = getattr(importlib.import_module(source.package), source.method)
-        method = instantiate_module(method_class, arguments)
-        report = converter.load_published(method, state, **options)
-        checkpoint = checkpoint_of(method, arguments)
-        checkpoint["video_adapt"]["input"] = _input_recipe(args.method, num_frames, args.stride)
+        found = converter.convert(args, unfinished)
+        checkpoint = checkpoint_of(found.method, found.arguments)
+        checkpoint["video_adapt"]["input"] = found.input
         _write(checkpoint, args.out)
         unfinished.pop_all()
-    sys.stdout.write(f"{args.out}: {report.render()}\n")
+    sys.stdout.write(f"{args.out}: {found.report.render()}\n")
     return 0
 
 
-def _check(args: argparse.Namespace) -> None:
-    if args.out.exists():
-        raise ConfigurationError(f"{args.out} exists already; choose another --out")
-    if not args.out.parent.is_dir():
-        raise ConfigurationError(f"{args.out.parent} is no folder; make it or mend --out")
-    if args.method == "dist" and args.stride:
-        raise ConfigurationError("--stride does not go with --method dist; leave it out")
-    if args.method != "dist" and args.weights is None:
-        raise ConfigurationError(
-            f"files of {args.method} do not hold the CLIP that they were trained on: give its "
-            "--weights, e.g. --weights openai"
-        )
+def refuse_options(args: argparse.Namespace, *names: str) -> None:
+    """Refuse options that mean nothing for the method.
+
+    Raises:
+        ConfigurationError: If one of them is given.
+    """
+    for name in names:
+        if getattr(args, name.replace("-", "_")):
+            raise ConfigurationError(
+                f"--{name} does not go with --method {args.method}; leave it out"
+            )
 
 
-def _num_frames(told: int | None, args: argparse.Namespace) -> int:
-    """Frames of a clip, from the file if it tells them."""
-    given: int | None = args.num_frames
-    if told is None:
-        if given is None:
-            raise ConfigurationError(f"{args.file} does not tell: give --num-frames, e.g. 8")
-        return given
-    if given not in (None, told):
-        raise ConfigurationError(
-            f"{args.file} was trained with {told} frames: leave out --num-frames {given}"
-        )
-    return told
+def require_option(args: argparse.Namespace, name: str, example: str) -> None:
+    """Want an option that the method cannot do without.
+
+    Raises:
+        ConfigurationError: If it is not given.
+    """
+    if getattr(args, name) is None:
+        raise ConfigurationError(f"--method {args.method} wants --{name}, e.g. --{name} {example}")
 
 
-def _write_towers(towers: dict[str, Any], checkpoint: Path) -> Path:
-    """Keep the towers of a published file where the backbone finds them."""
-    from safetensors.torch import save_file
-
-    if not towers:
-        raise ConfigurationError("the file holds no towers: give the CLIP's --weights")
-    # The name tells whoever loads it that these weights want QuickGELU.
-    path = checkpoint.with_suffix(".quickgelu_towers.safetensors").resolve()
-    save_file({name: tensor.contiguous() for name, tensor in towers.items()}, path)
-    return path
+def _check_out(out: Path) -> None:
+    if out.exists():
+        raise ConfigurationError(f"{out} exists already; choose another --out")
+    if not out.parent.is_dir():
+        raise ConfigurationError(f"{out.parent} is no folder; make it or mend --out")
 
 
 def checkpoint_of(method: "LightningModule", arguments: dict[str, Any]) -> dict[str, Any]:
@@ -172,28 +158,6 @@ def checkpoint_of(method: "LightningModule", arguments: dict[str, Any]) -> dict[
     }
     method.on_save_checkpoint(checkpoint)
     return checkpoint
-
-
-def _input_recipe(method: str, num_frames: int, stride: int | None) -> dict[str, Any]:
-    """How the authors prepare a video for testing, as a data module would record it."""
-    from video_adapt.video import DenseSampler, EvalTransform, SegmentSampler, UniformSampler
-
-    views, crops = 3, 1
-    sampler: FrameSampler = SegmentSampler(num_frames)
-    if method != "dist" and stride:
-        sampler = DenseSampler(num_frames, stride)
-    elif method != "dist":
-        sampler, views, crops = UniformSampler(num_frames), 1, 3
-    return {
-        "sampler": _plain(sampler),
-        "transform": _plain(EvalTransform(crops=crops)),
-        "short_side": None,
-        "eval_views": views,
-    }
-
-
-def _plain(component: Any) -> dict[str, Any]:
-    return {"class": type(component).__name__, **asdict(component)}
 
 
 def _write(checkpoint: dict[str, Any], path: Path) -> None:

@@ -207,13 +207,18 @@ class _Parsed(VideoAdaptCLI):
         return
 
 
-def read_experiment(path: str | Path) -> Namespace:
-    """Everything that an experiment file says, includes and defaults filled in."""
-    words = sys.argv[1:]
+def read_experiment(path: str | Path, *words: str) -> Namespace:
+    """Everything that an experiment file says, includes and defaults filled in.
+
+    Args:
+        path: The file.
+        *words: What else stands on the command line, such as ``--data.init_args.root=videos``.
+    """
+    before = sys.argv[1:]
     # Where Lightning looks; a seed would be announced.
-    sys.argv[1:] = ["fit", "--config", str(path), "--seed_everything=false"]
+    sys.argv[1:] = ["fit", "--config", str(path), "--seed_everything=false", *words]
     try:
         config: Namespace = _Parsed("fit").config.fit
     finally:
-        sys.argv[1:] = words
+        sys.argv[1:] = before
     return config

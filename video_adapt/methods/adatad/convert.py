@@ -15,6 +15,7 @@ from video_adapt.detection import GTAD, ActionFormer, Detector, TriDet
 from video_adapt.detection.gtad_published import PUBLISHED_NAMES
 from video_adapt.detection.published import ACTIONFORMER_RULES, TRIDET_RULES
 from video_adapt.errors import WeightsError
+from video_adapt.tasks import DetectionTask
 
 from .method import AdaTAD
 
@@ -26,11 +27,24 @@ _RULES: dict[type[Detector], list[KeyRule]] = {
 }
 
 
-def rename(method: AdaTAD, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def towers_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The video model of a published file under its published names, without the adapters.
+
+    Args:
+        state: Tensors by published name; empty for a detector on extracted features.
+    """
+    return {
+        name: tensor
+        for name, tensor in state.items()
+        if name.startswith(_BACKBONE) and ".adapter." not in name and ".adapters." not in name
+    }
+
+
+def rename(method: DetectionTask, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a published file under the names of a method of the same architecture.
 
     Args:
-        method: Tells which detector it is and which blocks carry adapters.
+        method: Tells which detector it is and, of AdaTAD, which blocks carry adapters.
         state: Tensors by published name, without a leading ``module.``.
 
     Raises:
@@ -42,7 +56,8 @@ def rename(method: AdaTAD, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             f"published files of {type(method.detector).__name__} are not known; known are those "
             f"of {', '.join(cls.__name__ for cls in _RULES)}"
         )
-    blocks = sorted(int(block) for block in method.backbone.adapters)
+    adapters = method.backbone.adapters if isinstance(method, AdaTAD) else ()
+    blocks = sorted(int(block) for block in adapters)
     inside = convert_keys(
         {name: t for name, t in state.items() if name.startswith(_BACKBONE)},
         [*tia_keys(blocks), *VIDEOMAE_KEYS],
@@ -52,11 +67,11 @@ def rename(method: AdaTAD, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return named | {f"head.{name}": tensor for name, tensor in convert_keys(head, rules).items()}
 
 
-def load_published(method: AdaTAD, state: Mapping[str, Tensor]) -> LoadReport:
+def load_published(method: DetectionTask, state: Mapping[str, Tensor]) -> LoadReport:
     """Put a published file into a method of the same architecture, the frozen backbone included.
 
     Args:
-        method: Receives the weights.
+        method: Receives the weights: AdaTAD, or a detector on extracted features.
         state: Tensors by published name, as :func:`video_adapt.checkpoints.read_state` gives them.
 
     Returns:
@@ -74,16 +89,17 @@ def load_published(method: AdaTAD, state: Mapping[str, Tensor]) -> LoadReport:
     }
     reports = []
     if towers:
-        if not isinstance(method.backbone, VideoMAE):
+        if not (isinstance(method, AdaTAD) and isinstance(method.backbone, VideoMAE)):
             raise WeightsError(
-                f"the file holds a VideoMAE, the method has {method.backbone.name}; set "
-                "backbone: VideoMAE"
+                f"the file holds a VideoMAE, {type(method).__name__} has none; set model: AdaTAD "
+                "and backbone: VideoMAE"
             )
         reports.append(method.backbone.load_weights(towers))
+    allow_new = [r"backbone\.(?!adapters\.).*"] if towers else []
     rest = {
         name: tensor for name, tensor in named.items() if name.removeprefix(_BACKBONE) not in towers
     }
-    reports.append(load_strictly(method, rest, allow_new=[r"backbone\.(?!adapters\.).*"]))
+    reports.append(load_strictly(method, rest, allow_new=allow_new))
     return LoadReport(
         loaded=tuple(name for report in reports for name in report.loaded),
         converted=tuple(name for report in reports for name in report.converted),
