@@ -23,6 +23,8 @@ REPLACEMENT, MIXING = 3, 4
 MAX_DRAWS = 10
 _TIME_SLACK_S = 1e-4
 """Lists round their times; a frame this close before a start still belongs to the clip."""
+_LOST_SHARE = 0.1
+"""A file that lacks more of its frames than this was cut off; careless headers miss by a few."""
 
 
 class BrokenVideo(NamedTuple):
@@ -147,6 +149,8 @@ class ClipDataset(Dataset[Sample]):
     def _decode(self, entry: VideoEntry, seed: int) -> Sequence[Tensor]:
         with VideoReader(entry.path, short_side=self.short_side) as reader:
             first, last = _frames_between(reader.timestamps_s, entry)
+            if last == len(reader.timestamps_s):
+                _require_end(reader)
             frames = self._draw(last - first, reader.info.fps, seed) + first
             return reader.frames_at(np.concatenate(list(frames))).split(frames.shape[1])
 
@@ -156,6 +160,20 @@ class ClipDataset(Dataset[Sample]):
             return self.sampler(num_frames, fps, rng=np.random.default_rng(seed))[None]
         views = range(self.views)
         return np.stack([self.sampler(num_frames, fps, view=v, views=self.views) for v in views])
+
+
+def _require_end(reader: VideoReader) -> None:
+    """Refuse a clip whose end is missing: what it was labelled for may have been there.
+
+    Raises:
+        VideoDecodeError: If the file was cut off.
+    """
+    there = len(reader.timestamps_s)
+    if reader.lost > _LOST_SHARE * (there + reader.lost):
+        raise VideoDecodeError(
+            f"{reader.path}: cut off: its header promises {there + reader.lost} frames, {there} "
+            "can be read; copy it again"
+        )
 
 
 def _frames_between(times_s: NDArray[np.float64], entry: VideoEntry) -> tuple[int, int]:

@@ -112,6 +112,11 @@ class VideoReader(AbstractContextManager["VideoReader"]):
             codec=self._stream.codec_context.codec.canonical_name,
         )
 
+    @property
+    def lost(self) -> int:
+        """Frames that the header promises beyond those that can be read: the file was cut off."""
+        return max(self._index.promised - len(self._index.pts), 0)
+
     def frames_at(self, indices: ArrayLike) -> Tensor:
         """Read frames by their number in presentation order.
 

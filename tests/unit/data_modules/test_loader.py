@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ from video_adapt.batches import DecodedClips
 from video_adapt.errors import VideoDecodeError
 from video_adapt.video import SegmentSampler
 
-from .conftest import contents
+from .conftest import contents, write_video
 
 SAMPLER = SegmentSampler(num_frames=4)
 
@@ -198,3 +199,25 @@ def test_collate_of_nothing_is_empty() -> None:
     packed = collate([])
     assert packed.unpack().frames == []
     assert packed.label.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("kept", "end_s", "refused"), [(12, None, True), (23, None, False), (12, 0.2, False)]
+)
+def test_a_clip_whose_end_was_cut_off_is_broken(
+    tmp_path: Path, kept: int, end_s: float | None, refused: bool
+) -> None:
+    path = tmp_path / "cut.mp4"
+    write_video(path, 0, frames=24)
+    with av.open(str(path)) as container:
+        places = sorted(packet.pos for packet in container.demux(video=0) if packet.size)
+    path.write_bytes(path.read_bytes()[: places[kept]])
+    entry = VideoEntry(str(path), 0, None, end_s, "list.txt:7")
+    sample = ClipDataset([entry], SAMPLER)[0, 0]
+    assert bool(sample.broken) == refused
+    if refused:
+        (broken,) = sample.broken
+        assert broken.where == "list.txt:7"
+        assert f"{path}: cut off: its header promises 24 frames, 12 can be read" in broken.cause
+    else:
+        assert len(sample.views[0]) == SAMPLER.num_frames
