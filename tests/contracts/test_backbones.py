@@ -82,6 +82,9 @@ class Recorder(BlockAdapter):
     def before_attention(self, tokens, *, num_frames, grid):
         return self._edit("attention", tokens, num_frames, grid)
 
+    def inside_attention(self, tokens, *, num_frames, grid):
+        return self._edit("inside", tokens, num_frames, grid)
+
     def before_mlp(self, tokens, *, num_frames, grid):
         return self._edit("mlp", tokens, num_frames, grid)
 
@@ -151,7 +154,8 @@ def test_training_mode_changes_nothing(backbone, video):
 def test_adapter_is_called_at_its_sites_in_order(backbone, video, adapted):
     plain = backbone(video).tokens
     shape = (2 * STEPS, token_count(backbone), backbone.width)
-    sites = ("attention", "mlp", "after")
+    inside = ("inside",) if backbone.tubelet == 1 else ()  # models of video lack this site
+    sites = ("attention", *inside, "mlp", "after")
     assert adapted.calls == [(site, shape, STEPS, backbone.grid) for site in sites]
     adapted.tilt.data.fill_(0.5)
     assert (backbone(video).tokens - plain).abs().max() > 1e-3

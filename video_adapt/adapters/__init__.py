@@ -3,6 +3,7 @@
 from .inject import Adapter, inject
 from .st_adapter import STAdapter, STBlockAdapter, STBottleneck
 from .tia import TIA, TIA_KEYS, TIABlockAdapter, tia_keys
+from .token_shift import TokenShift, TokenShiftBlockAdapter
 
 __all__ = [
     "TIA",
@@ -12,6 +13,8 @@ __all__ = [
     "STBlockAdapter",
     "STBottleneck",
     "TIABlockAdapter",
+    "TokenShift",
+    "TokenShiftBlockAdapter",
     "inject",
     "tia_keys",
 ]

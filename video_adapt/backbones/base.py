@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from video_adapt.errors import ConfigurationError
 
 Grid = tuple[int, int]
-Site = Literal["before_attention", "before_mlp", "after_mlp"]
+Site = Literal["before_attention", "inside_attention", "before_mlp", "after_mlp"]
 
 
 class PixelSpec(NamedTuple):
@@ -61,6 +61,13 @@ class BlockAdapter(nn.Module):
 
     def before_attention(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:
         """Edit the residual stream in front of the block's attention (and its norm)."""
+        return tokens
+
+    def inside_attention(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:
+        """Edit what the attention reads, behind its norm; the residual stream stays as it is.
+
+        Image models have this site, models of video do not.
+        """
         return tokens
 
     def before_mlp(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:

@@ -154,7 +154,9 @@ class CLIP(Backbone):
         for number, block in enumerate(self.blocks):
             with ladder.trunk():
                 tokens = self.run_adapter("before_attention", number, tokens, num_frames=clips[1])
-                attended, queries, keys = attend(block.attn, block.ln_1(tokens))
+                seen = block.ln_1(tokens)
+                seen = self.run_adapter("inside_attention", number, seen, num_frames=clips[1])
+                attended, queries, keys = attend(block.attn, seen)
                 tokens = tokens + block.ls_1(attended)
                 tokens = self.run_adapter("before_mlp", number, tokens, num_frames=clips[1])
                 tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
