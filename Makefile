@@ -42,8 +42,8 @@ demo-baselines: demo ## what the other baselines reach on the same data
 	$(VA) report $(foreach name,dist linear_probe attentive_probe evl st_adapter full,$(RUNS)/demo/$(name)) \
 		--out $(RUNS)/demo/comparison
 
-# Four motions again; a still shape between them, so that every frame could be of any or of none.
-UNTRIMMED := --layout untrimmed --size 48 --fps 4 --motions "moves right" "moves left" "grows" "shrinks"
+# Eight motions and the rests between them: every frame could be of any motion, or of none.
+UNTRIMMED := --layout untrimmed --size 48 --fps 4
 TUNINGS := frozen side adapter full
 SEEDS ?= 0
 
