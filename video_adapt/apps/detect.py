@@ -30,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help="checkpoint written by training")
     parser.add_argument("videos", nargs="+", type=Path, help="video files, or folders of them")
     parser.add_argument("--top", type=int, help="segments per video, the best (default: all)")
+    parser.add_argument(
+        "--max-segments",
+        type=int,
+        help="segments that a video can have (default: as in training; hours may need more)",
+    )
     least = parser.add_mutually_exclusive_group()
     least.add_argument(
         "--threshold",
@@ -83,7 +88,12 @@ def run(args: argparse.Namespace) -> int:
     _check(args, videos)
     from .detector import SegmentDetector
 
-    detect = SegmentDetector(args.checkpoint, device=args.device, batch_size=args.batch_size)
+    detect = SegmentDetector(
+        args.checkpoint,
+        device=args.device,
+        batch_size=args.batch_size,
+        max_segments=args.max_segments,
+    )
     thresholds, why = _thresholds(detect, args)
     quiet = "-" in (args.json, args.csv)
     if not quiet:

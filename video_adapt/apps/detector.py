@@ -1,6 +1,8 @@
 """A trained detector as a function from a video file to labelled segments."""
 
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,8 @@ from video_adapt.tasks import load_method
 
 from .recogniser import build_part, find_device
 from .window_stream import WindowCutter
+
+logger = logging.getLogger(__name__)
 
 OnProgress = Callable[[float, float], None]
 _ROUNDING = 1e-4
@@ -46,6 +50,8 @@ class SegmentDetector:
         checkpoint: A checkpoint written by the training of a detector; it names its backbone.
         device: ``auto`` takes a GPU where there is one, or a name that torch understands.
         batch_size: Windows that pass the model together.
+        max_segments: Segments that a video can have, the best; None = as in training, where videos
+            may have been shorter.
         **components: Constructor arguments that the checkpoint cannot hold, such as a backbone
             that was built in Python.
 
@@ -67,6 +73,7 @@ class SegmentDetector:
         *,
         device: str = "auto",
         batch_size: int = 1,
+        max_segments: int | None = None,
         **components: Any,
     ) -> None:
         if batch_size < 1:
@@ -76,6 +83,10 @@ class SegmentDetector:
         recipe = read_recipe(checkpoint)
         method: Any = load_method(checkpoint, map_location=self.device, **components)
         self.method = method.to(self.device)
+        post = self.method.postprocess
+        if max_segments is not None and post.nms is not None:
+            nms = replace(post.nms, max_segments=max_segments)
+            self.method.postprocess = replace(post, nms=nms)
         self.class_names: list[str] = list(method.class_names)
         self.cutter = WindowCutter(
             build_part(recipe["sampler"], checkpoint),
@@ -130,6 +141,7 @@ class SegmentDetector:
         found = SegmentPredictions(*map(torch.cat, zip(*parts, strict=True)))
         found = self.method.finish(found, [Path(video).stem])
         enough = found.scores >= least[found.labels]
+        self._tell_limit(video, found, bool(enough.all()))
         reported = SegmentPredictions(*(values[enough] for values in found))
         return VideoDetections(str(video), duration_s, windows, self._named(reported))
 
@@ -174,6 +186,15 @@ class SegmentDetector:
             return found
         rows = found.scores >= least - _ROUNDING
         return SegmentPredictions(*(values[rows] for values in found))
+
+    def _tell_limit(self, video: str | Path, found: SegmentPredictions, all_reported: bool) -> None:
+        """Say when the number of segments ends the list, not their scores."""
+        nms = self.method.postprocess.nms
+        if nms is not None and len(found.scores) >= nms.max_segments and all_reported:
+            text = (
+                "%s: has the most segments that a video can have, %d; raise max_segments for more"
+            )
+            logger.warning(text, video, nms.max_segments)
 
     def _named(self, found: SegmentPredictions) -> list[Detection]:
         rows = zip(

@@ -281,6 +281,20 @@ def test_checkpoints_of_other_kinds_say_what_to_use(long_videos, detector_checkp
         Recogniser(detector_checkpoint)
 
 
+def test_a_list_that_ends_by_number_says_so(remembering, video, caplog):
+    remembering.method.postprocess = PostProcess(nms=NMS(max_segments=5))
+    assert len(remembering(video)) == 5
+    assert "a.mp4: has the most segments that a video can have, 5; raise" in caplog.text
+    caplog.clear()
+    assert len(remembering(video, threshold=0.11)) < 5
+    assert not caplog.text
+
+
+def test_the_most_segments_can_be_changed(detector_checkpoint, video):
+    short = SegmentDetector(detector_checkpoint, device="cpu", max_segments=3)
+    assert len(short(video)) == 3
+
+
 def test_an_empty_batch_is_refused(detector_checkpoint):
     with pytest.raises(ConfigurationError, match="batch of 0 windows"):
         SegmentDetector(detector_checkpoint, batch_size=0)
