@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import instantiate_module
 from safetensors.torch import save_file
@@ -52,20 +53,13 @@ def convert(args: argparse.Namespace, unfinished: ExitStack) -> Converted:
     """
     state = read_state(args.file)
     towers = towers_of(state)
+    _check_kind(args, has_backbone=bool(towers))
     config = read_experiment(args.config, *_overrides(args, has_backbone=bool(towers)))
-    if towers and config.model.get("init_args.backbone") is None:
-        raise WeightsError(
-            f"{args.file}: holds a backbone, {args.config} reads features; name an experiment "
-            "that reads frames"
-        )
-    if not towers and config.model.get("init_args.backbone") is not None:
-        raise WeightsError(
-            f"{args.file}: holds no backbone, {args.config} has one; name an experiment that "
-            "reads features"
-        )
     data = _data(config, args.config)
     arguments = _plain(config.model.init_args.as_dict())
     arguments["class_names"] = data.class_names
+    if towers:
+        arguments["backbone"]["init_args"]["weights"] = None
     method = instantiate_module(_method_class(config, args.config), arguments)
     try:
         report = load_published(method, state)
@@ -80,9 +74,44 @@ def convert(args: argparse.Namespace, unfinished: ExitStack) -> Converted:
     return Converted(method, arguments, data.evaluation_recipe(), report)
 
 
+def _check_kind(args: argparse.Namespace, *, has_backbone: bool) -> None:
+    """Refuse frames where there is no backbone, and the reverse."""
+    reads_frames = "backbone" in _written(args.config, "model", "init_args")
+    if has_backbone and not reads_frames:
+        raise WeightsError(
+            f"{args.file}: holds a backbone, {args.config} reads features; name an experiment "
+            "that reads frames"
+        )
+    if reads_frames and not has_backbone:
+        raise WeightsError(
+            f"{args.file}: holds no backbone, {args.config} has one; name an experiment that "
+            "reads features"
+        )
+
+
+def _written(path: Path, *keys: str) -> dict[str, Any]:
+    """A part of an experiment file as it stands, whichever file it names for it."""
+    found = _yaml(path)
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+        while isinstance(found, str):
+            path = path.parent / found
+            found = _yaml(path)
+    return found if isinstance(found, dict) else {}
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        cause = " ".join(str(error).split())
+        raise ConfigurationError(f"{path}: no experiment file: {cause}") from error
+
+
 def _overrides(args: argparse.Namespace, *, has_backbone: bool) -> list[str]:
     """What the file and the options say in place of the experiment file."""
-    words = ["--model.init_args.backbone.init_args.weights=null"] if has_backbone else []
+    # The file's own weights stand in for those that the experiment wants, which need not be there.
+    words = ["--model.init_args.backbone.init_args.weights=hub"] if has_backbone else []
     if args.classes is not None:
         # With the names told, nothing below the root is read, and it need not be there.
         classes = args.classes.resolve()
