@@ -1,6 +1,6 @@
 """Frozen foundations behind one interface: a clip goes in, features of every frame come out."""
 
-from .base import Backbone, BlockAdapter, BottleneckAdapter, Features, PixelSpec
+from .base import Backbone, BlockAdapter, BottleneckAdapter, Features, PixelSpec, TextFeatures
 from .clip import CLIP
 from .tiny import TinyCLIP
 from .videomae import VideoMAE
@@ -15,6 +15,7 @@ __all__ = [
     "BottleneckAdapter",
     "Features",
     "PixelSpec",
+    "TextFeatures",
     "TinyCLIP",
     "VideoMAE",
     "VideoMAEConfig",

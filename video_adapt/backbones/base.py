@@ -51,6 +51,18 @@ class Features(NamedTuple):
     queries_keys: dict[int, tuple[Tensor, Tensor]]
 
 
+class TextFeatures(NamedTuple):
+    """What a text tower says about sentences.
+
+    Attributes:
+        embedding: Sentences in the joint image-text space, not normalised ``[Q, E]``.
+        words: The same for every token, padding included, ``[Q, L, E]``.
+    """
+
+    embedding: Tensor
+    words: Tensor
+
+
 class BlockAdapter(nn.Module):
     """Something put inside one transformer block. Override what differs from the plain block.
 
@@ -241,6 +253,28 @@ class Backbone(nn.Module, ABC):
         Raises:
             ConfigurationError: If this backbone has no text tower.
         """
+
+    def embed_text(self, tokens: Tensor) -> TextFeatures:
+        """Embed tokenised sentences; gradients flow wherever the text tower trains.
+
+        Args:
+            tokens: int64 ``[Q, L]``: start, words, end (the largest id), zeros.
+
+        Raises:
+            ConfigurationError: If this backbone has no text tower.
+        """
+        raise self.without_text()
+
+    def text_parts(self, *, blocks_only: bool) -> list[nn.Module]:
+        """Modules of the text tower that train, and the temperature.
+
+        Args:
+            blocks_only: Leave out the embeddings of tokens and positions.
+
+        Raises:
+            ConfigurationError: If this backbone has no text tower.
+        """
+        raise self.without_text()
 
     @property
     @abstractmethod

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from video_adapt.checkpoints import LoadReport, convert_keys, load_strictly
 from video_adapt.errors import ConfigurationError, WeightsError
 
-from .base import Backbone, Features
+from .base import Backbone, Features, TextFeatures
 from .clip_config import CLIPConfig, parse_config, read_config
+from .clip_text import check_tower, embed_tokens
 from .clip_weights import CLIP_KEYS, CLIP_UNUSED, POSITIONS, find_weights, fit_positions
 from .ladder import Ladder
 
@@ -197,8 +198,7 @@ class CLIP(Backbone):
         Raises:
             ConfigurationError: If the text tower was dropped or has another vocabulary.
         """
-        if self.towers.text is None:
-            raise ConfigurationError(f"{self.name}: drop_text() took the text tower away")
+        self._text()
         context, vocabulary = self.towers.context_length, self.towers.vocab_size
         tokenizer = self._tokenizer
         if vocabulary < tokenizer.vocab_size:
@@ -231,9 +231,42 @@ class CLIP(Backbone):
         chunks = tokens.to(self.device).split(_PROMPTS_AT_ONCE)
         return torch.cat([self.towers.encode_text(chunk) for chunk in chunks])
 
+    def embed_text(self, tokens: Tensor) -> TextFeatures:
+        """Embed tokenised sentences; gradients flow wherever the text tower trains.
+
+        Args:
+            tokens: int64 ``[Q, L]``, ``L`` at most the tower's context: start, words, end (the
+                largest id), zeros.
+
+        Raises:
+            ConfigurationError: If the text tower was dropped, is not of CLIP's own kind, or the
+                sentences are too long for it.
+        """
+        return embed_tokens(self._text(), tokens)
+
+    def text_parts(self, *, blocks_only: bool) -> list[nn.Module]:
+        """Modules of the text tower that train, and the temperature.
+
+        Args:
+            blocks_only: Leave out the embeddings of tokens and positions.
+
+        Raises:
+            ConfigurationError: If the text tower was dropped, or is not of CLIP's own kind.
+        """
+        text = self._text()
+        check_tower(text)
+        behind = nn.ParameterList([text.text_projection, self.logit_scale])
+        blocks = [text.transformer, text.ln_final, behind]
+        return blocks if blocks_only else [text, behind]
+
     def drop_text(self) -> None:
         """Free the text tower. Checkpoints then belong to a backbone without it."""
         self.towers.text = None
+
+    def _text(self) -> Any:
+        if self.towers.text is None:
+            raise ConfigurationError(f"{self.name}: drop_text() took the text tower away")
+        return self.towers.text
 
     @property
     def logit_scale(self) -> Tensor:

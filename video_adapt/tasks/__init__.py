@@ -5,6 +5,7 @@ from .detection import DetectionTask
 from .frozen import (
     FrozenBackboneMixin,
     ParameterCount,
+    TextTuning,
     Tuning,
     count_parameters,
     frozen_names,
@@ -36,6 +37,7 @@ __all__ = [
     "Schedule",
     "Task",
     "TextHead",
+    "TextTuning",
     "Tuning",
     "WarmupCosine",
     "configure",

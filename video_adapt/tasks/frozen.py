@@ -9,11 +9,12 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from video_adapt.backbones.base import Backbone, BottleneckAdapter, Features
+from video_adapt.backbones.base import Backbone, BottleneckAdapter, Features, TextFeatures
 from video_adapt.checkpoints import digest
 from video_adapt.errors import ConfigurationError, WeightsError
 
 Tuning = Literal["frozen", "adapter", "side", "last_n", "full"]
+TextTuning = Literal["frozen", "blocks", "full"]
 
 # Frozen parts stay in eval mode on purpose; Lightning takes that for an accident.
 warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of")
@@ -50,18 +51,24 @@ class FrozenBackboneMixin(LightningModule):
     backbone: Backbone
 
     def freeze_backbone(
-        self, tuning: Tuning, *, last_n: int = 0, reads_embedding: bool = True
+        self,
+        tuning: Tuning,
+        *,
+        last_n: int = 0,
+        reads_embedding: bool = True,
+        text_tuning: TextTuning = "frozen",
     ) -> None:
         """State what trains inside the backbone.
 
         Args:
             tuning: ``frozen`` nothing, ``adapter`` the injected adapters inside the blocks,
                 ``side`` the same beside them, so that no gradient passes through a block,
-                ``last_n`` the last blocks and what follows them, ``full`` the image tower. The
-                text tower and the temperature never train.
+                ``last_n`` the last blocks and what follows them, ``full`` the image tower.
             last_n: Number of blocks for ``last_n``.
             reads_embedding: Whether the method reads the joint image-text space; otherwise the
                 projection into it stays frozen, for it would never have a gradient.
+            text_tuning: What trains in the text tower: ``frozen`` nothing, ``blocks`` all but the
+                embeddings of tokens and positions, ``full`` everything; with it the temperature.
 
         Raises:
             ConfigurationError: If the choice and the backbone contradict each other.
@@ -92,6 +99,9 @@ class FrozenBackboneMixin(LightningModule):
         }
         for module in trained[tuning]:
             module.requires_grad_(True)
+        if text_tuning != "frozen":
+            for module in self.backbone.text_parts(blocks_only=text_tuning == "blocks"):
+                module.requires_grad_(True)
         if not reads_embedding:
             for parameter in self.backbone.projection:
                 parameter.requires_grad_(False)
@@ -109,6 +119,15 @@ class FrozenBackboneMixin(LightningModule):
         with self._graph():
             features: Features = self.backbone(video, **wanted)
         return features
+
+    def embed_text(self, tokens: Tensor) -> TextFeatures:
+        """Run the text tower, without a graph where nothing in the backbone trains.
+
+        Args:
+            tokens: int64 ``[Q, L]``: start, words, end (the largest id), zeros.
+        """
+        with self._graph():
+            return self.backbone.embed_text(tokens)
 
     def encode_sequence(self, video: Tensor) -> Tensor:
         """One vector per time step, without a graph where nothing in the backbone trains.

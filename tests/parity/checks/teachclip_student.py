@@ -1,0 +1,122 @@
+"""TeachCLIP's student: words, frames, vectors, and every gradient of one training step."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from tests.parity.cases import Case, check
+from tests.parity.checks.clip import SMALL_TEXT, SMALL_VISION
+from tests.parity.checks.teachclip_clip4clip import load_student, positions_of
+from video_adapt.backbones import CLIP
+from video_adapt.backbones.clip_weights import CLIP_KEYS
+from video_adapt.checkpoints import convert_keys
+from video_adapt.methods.teachclip.network import StudentSpec, VectorStudent
+from video_adapt.methods.teachclip.published import TOWER_KEYS
+from video_adapt.retrieval import MeanPooling, similarity_matrix
+
+
+def clip_description(config: dict[str, Any]) -> dict[str, Any]:
+    """The recorded towers; one that the recording lacks is made as small as can be."""
+    vision, text = SMALL_VISION, SMALL_TEXT
+    if recorded := config.get("vision"):
+        vision = {key: recorded[key] for key in ("image_size", "width", "layers")} | {
+            "patch_size": recorded["patch"],
+            "head_width": recorded["width"] // recorded["heads"],
+        }
+    if recorded := config.get("text"):
+        text = {key: recorded[key] for key in ("context_length", "width", "layers", "heads")} | {
+            "vocab_size": recorded["vocab"]
+        }
+    width = config.get("embed_dim") or config["text"]["width"]
+    return {"embed_dim": width, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
+
+
+def build_towers(case: Case) -> CLIP:
+    """The recorded towers, their weights loaded strictly; what was not recorded stays random."""
+    backbone = CLIP.from_config(clip_description(case.config)).eval()
+    named = {k: v for k, v in case.group("weights").items() if k.startswith("clip.")}
+    recorded = convert_keys(convert_keys(named, TOWER_KEYS), CLIP_KEYS)
+    own = backbone.towers.state_dict()
+    halves = ("visual.", "text.", "logit_scale")
+    absent = tuple(half for half in halves if not any(k.startswith(half) for k in recorded))
+    rest = {k: v for k, v in own.items() if k.startswith(absent)} if absent else {}
+    backbone.load_weights(recorded | rest)
+    return backbone
+
+
+def build_student(case: Case) -> VectorStudent:
+    config, published = case.config, case.group("weights")
+    spec = StudentSpec(
+        kind="afa",
+        layers=config["temporal_layers"],
+        heads=config["temporal_heads"],
+        temperature=config["afa_pool_temperature"],
+        taught_temperature=config["afa_fine_temperature"],
+        masked=False,
+    )
+    student = spec.build(config["embed_dim"], positions=positions_of(published))
+    load_student(student, published)
+    assert isinstance(student, VectorStudent)
+    return student
+
+
+def compare(case: Case, group: str, mine: dict[str, Tensor]) -> None:
+    """Everything recorded in a group, and nothing else."""
+    expected = case.group(group)
+    assert mine.keys() == expected.keys()
+    for key, value in mine.items():
+        case.assert_close(value, expected[key], key)
+
+
+@check("teachclip", "student_text")
+def text(case: Case) -> None:
+    backbone = build_towers(case)
+    ids = case.group("inputs")["input_ids"]
+    features = backbone.embed_text(ids)
+    mine = {
+        "text_embed": F.normalize(features.embedding, dim=-1),
+        "text_embed_unnormalised": features.embedding,
+        "token_features": features.words,
+    }
+    compare(case, "outputs", mine)
+
+
+@check("teachclip", "student_video_from_frames")
+def video_from_frames(case: Case) -> None:
+    student, inputs = build_student(case), case.group("inputs")
+    frames, mask = inputs["frame_features"], inputs["video_mask"].bool()
+    scale = case.group("weights")["clip.logit_scale"]
+    context = student.temporal(frames, mask)
+    pooled, reading = student.pool(frames, mask), student(frames, mask)
+    sentences = inputs["text_features"]
+    mean = MeanPooling()(context, mask).vector
+    outputs = {
+        "afa_fine_weights": reading.relevance,
+        "sim_matrix": student.compare(sentences, reading.feature, scale),
+        "sim_matrix_meanpool": similarity_matrix(sentences, mean, scale),
+        "video_embed": reading.feature,
+        "video_embed_unnormalised": pooled.vector,
+    }
+    compare(case, "outputs", outputs)
+    inter = {
+        "afa_logits": pooled.logits,
+        "afa_pool_weights": pooled.weights,
+        "frame_context": context,
+    }
+    compare(case, "inter", inter)
+
+
+@check("teachclip", "student_video_from_pixels")
+def video_from_pixels(case: Case) -> None:
+    backbone, student, inputs = build_towers(case), build_student(case), case.group("inputs")
+    video = inputs["video"][:, 0, :, 0]  # [B, T, C, H, W]
+    mask = inputs["video_mask"].bool()
+    features = backbone(video)
+    outputs = {
+        "frame_features": features.embedding,
+        "video_embed": student(features.embedding, mask).feature,
+        "video_embed_unnormalised": student.pool(features.embedding, mask).vector,
+    }
+    compare(case, "outputs", outputs)
+    compare(case, "inter", {"last_block_tokens_first_image": features.tokens[0, :1]})

@@ -1,0 +1,1 @@
+"""TeachCLIP: one vector a video, taught by models that compare every frame with every word."""
