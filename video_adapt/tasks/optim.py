@@ -232,4 +232,6 @@ def configure(groups: Sequence[dict[str, Any]], recipe: Recipe, trainer: Trainer
 
 def _steps_per_epoch(trainer: Trainer) -> int:
     _ = trainer.estimated_stepping_batches  # counts the batches if nobody has
+    if trainer.num_training_batches == float("inf"):  # not where the trainer counts steps alone
+        trainer.fit_loop.setup_data()
     return -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)

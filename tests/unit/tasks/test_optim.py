@@ -2,7 +2,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from torch import nn
+from torch.utils.data import DataLoader
 
 from tests.fakes import FakeBackbone, FakeMethod
 from video_adapt.errors import ConfigurationError
@@ -187,3 +189,29 @@ def test_a_recogniser_without_a_last_epoch_is_refused(epochs):
 def test_nothing_to_train_is_refused():
     with pytest.raises(ConfigurationError, match="nothing to train"):
         configure([], OptimizerSpec(lr=1.0), trainer_of())
+
+
+class Line(LightningModule):
+    """A slope that is trained by a recipe."""
+
+    def __init__(self, recipe):
+        super().__init__()
+        self.slope, self.recipe = nn.Linear(1, 1), recipe
+
+    def training_step(self, batch, batch_idx):
+        return self.slope(batch).square().mean()
+
+    def configure_optimizers(self):
+        groups = [{"params": list(self.parameters()), "lr": 0.5, "weight_decay": 0.0}]
+        return configure(groups, self.recipe, self.trainer)
+
+
+def test_a_trainer_that_counts_steps_alone_knows_its_epochs():
+    recipe = DetectionOptimizerSpec(
+        lr=0.5, adapter_lr=0.0, schedule=WarmupCosine(max_epochs=2, warmup_epochs=1)
+    )
+    trainer = Trainer(max_steps=3, accelerator="cpu", barebones=True)
+    line = Line(recipe)
+    trainer.fit(line, DataLoader(torch.ones(4, 1), batch_size=1))
+    (rate,) = trainer.lr_scheduler_configs[0].scheduler.get_last_lr()
+    assert rate == pytest.approx(0.5)  # of the fourth and last step of the warm-up
