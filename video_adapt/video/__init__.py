@@ -1,7 +1,9 @@
 """Video files in, clips of pixels out: decoding, sampling, transforms."""
 
+from .caption_transforms import BicubicCrop
 from .decode import VIDEO_SUFFIXES, VideoInfo, VideoReader, probe
 from .mixing import Mixing
+from .moment_samplers import MiddleSampler, MomentSampler, SecondSampler
 from .sampling import (
     DenseSampler,
     FrameSampler,
@@ -19,11 +21,15 @@ from .window_transforms import WindowEvalTransform, WindowTrainTransform
 
 __all__ = [
     "VIDEO_SUFFIXES",
+    "BicubicCrop",
     "DenseSampler",
     "EvalTransform",
     "FrameSampler",
     "IntervalSampler",
+    "MiddleSampler",
     "Mixing",
+    "MomentSampler",
+    "SecondSampler",
     "SegmentSampler",
     "SlidingWindows",
     "TrainTransform",
