@@ -28,7 +28,7 @@ def _assert_same_levels(mine: torch.Tensor, image: Image.Image) -> None:
     """Pillow sums in whole numbers: where a value is half a level, it can fall the other way."""
     away = np.abs(mine.numpy() - np.asarray(image).transpose(2, 0, 1))
     assert away.max() <= 1
-    assert (away > 0).mean() < 0.002
+    assert (away > 0).mean() < 0.005
 
 
 @pytest.mark.parametrize("source", [(50, 38), (41, 67), (24, 24), (33, 90)])
