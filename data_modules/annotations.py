@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from video_adapt.errors import AnnotationError
 
@@ -35,6 +35,17 @@ class Listed(Protocol):
     @property
     def where(self) -> str:
         """``file:line`` of the list that names it."""
+
+
+class InSplit(Protocol):
+    """A row that may say which split it belongs to."""
+
+    @property
+    def split(self) -> str | None:
+        """Name of the split as written, or None."""
+
+
+RowT = TypeVar("RowT", bound=InSplit)
 
 
 class VideoEntry(NamedTuple):
@@ -114,7 +125,7 @@ def read_manifest(
     require_folder(root)
     if not source.exists():
         raise AnnotationError(f"{source}: no such list or folder; check `{split}` and `root`")
-    rows = _of_split(list(parse(source, format, problems)), split, source)
+    rows = of_split(list(parse(source, format, problems)), split, source)
     if not rows:
         raise AnnotationError(f"{source}: names no video; expected lines or `<class>/*.mp4`")
     classes = classes or _classes_of(rows, source)
@@ -175,8 +186,12 @@ def require_folder(root: Path) -> None:
         )
 
 
-def _of_split(rows: list[Row], split: Split, source: Path) -> list[Row]:
-    """Rows of one split where the list holds several; all of them where it holds one or none."""
+def of_split(rows: list[RowT], split: Split, source: Path) -> list[RowT]:
+    """Rows of one split where the list holds several; all of them where it holds one or none.
+
+    Raises:
+        AnnotationError: If it holds several, and not this one.
+    """
     if len({row.split for row in rows}) < 2:
         return rows
     wanted = [row for row in rows if (row.split or "").lower() in SPLIT_WORDS[split]]

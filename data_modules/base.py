@@ -147,11 +147,12 @@ class VideoDataModule(LightningDataModule, ABC, Generic[ManifestT]):
         manifest = self._required("train")
         rank, world = self._process()
         overfit = getattr(self.trainer, "overfit_batches", 0) > 0
-        sampler = TrainSampler(len(manifest), seed=self.seed, rank=rank, world=world, fixed=overfit)
+        size, unit = self._trained_on(manifest)
+        sampler = TrainSampler(size, seed=self.seed, rank=rank, world=world, fixed=overfit)
         if len(sampler) < self.loader.batch_size:
             raise ConfigurationError(
-                f"{len(manifest)} training {self.unit} on {world} process(es) do not fill one "
-                f"batch of {self.loader.batch_size} each; lower data.loader.batch_size"
+                f"{size} training {unit} on {world} process(es) do not fill one batch of "
+                f"{self.loader.batch_size} each; lower data.loader.batch_size"
             )
         self._train_loader = self._train_batches(manifest, sampler)
         if self._place is not None:
@@ -199,6 +200,10 @@ class VideoDataModule(LightningDataModule, ABC, Generic[ManifestT]):
                 facts[f"{split}_digest"] = manifest.digest()
                 facts[f"{split}_{self.unit}"] = broken.total - broken.count
         return facts
+
+    def _trained_on(self, manifest: ManifestT) -> tuple[int, str]:
+        """Number of samples of an epoch, and what they are called in messages."""
+        return len(manifest), self.unit
 
     def _required(self, split: Split) -> ManifestT:
         manifest = self.manifest(split)

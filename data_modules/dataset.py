@@ -150,7 +150,7 @@ class ClipDataset(Dataset[Sample]):
         with VideoReader(entry.path, short_side=self.short_side) as reader:
             first, last = _frames_between(reader.timestamps_s, entry)
             if last == len(reader.timestamps_s):
-                _require_end(reader)
+                require_end(reader)
             frames = self._draw(last - first, reader.info.fps, seed) + first
             return reader.frames_at(np.concatenate(list(frames))).split(frames.shape[1])
 
@@ -162,7 +162,7 @@ class ClipDataset(Dataset[Sample]):
         return np.stack([self.sampler(num_frames, fps, view=v, views=self.views) for v in views])
 
 
-def _require_end(reader: VideoReader) -> None:
+def require_end(reader: VideoReader) -> None:
     """Refuse a clip whose end is missing: what it was labelled for may have been there.
 
     Raises:

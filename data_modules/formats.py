@@ -59,7 +59,7 @@ def detect(source: Path) -> Format:
         return "jsonl"
     if suffix == ".json":
         return "something"
-    with _open(source) as file:
+    with open_list(source) as file:
         first = next((line.strip() for line in file if line.strip()), "")
     columns = {cell.strip() for cell in first.split(",")}
     if "youtube_id" in columns:
@@ -83,7 +83,7 @@ def parse_folder(source: Path, problems: Problems) -> Iterator[Row]:
 
 def parse_list(source: Path, problems: Problems) -> Iterator[Row]:
     """``relative/path class_index``; the path may hold spaces (Kinetics text lists)."""
-    for where, line in _lines(source):
+    for where, line in list_lines(source):
         path, _, label = line.replace("\t", " ").rpartition(" ")
         if not path or not label.isdecimal():
             text = f"expected `path class_index`, found {line!r}"
@@ -94,19 +94,19 @@ def parse_list(source: Path, problems: Problems) -> Iterator[Row]:
 
 def parse_csv(source: Path, problems: Problems) -> Iterator[Row]:
     """``path[,label,start_s,end_s,split]`` with a header, or ``path,label`` without one."""
-    with _open(source) as file:
+    with open_list(source) as file:
         first = file.readline()
     columns = [cell.strip() for cell in first.split(",")]
     if "path" not in columns:
         yield from _parse_headless_csv(source, problems)
         return
-    for where, cells in _csv_rows(source, problems):
+    for where, cells in csv_rows(source, problems):
         yield from _row_of_columns(where, cells, problems)
 
 
 def parse_jsonl(source: Path, problems: Problems) -> Iterator[Row]:
     """One JSON object a line, with the keys ``path, label[, start_s, end_s, split]``."""
-    for where, line in _lines(source):
+    for where, line in list_lines(source):
         try:
             cells = json.loads(line)
         except json.JSONDecodeError as error:
@@ -124,7 +124,7 @@ def parse_kinetics(source: Path, problems: Problems) -> Iterator[Row]:
     Clips are files ``<youtube_id>_<start:06d>_<end:06d>`` in a folder per label (with spaces or
     underscores) or all in one, below the root or below a folder named like the split.
     """
-    for where, cells in _csv_rows(source, problems):
+    for where, cells in csv_rows(source, problems):
         try:
             start, end = int(cells["time_start"]), int(cells["time_end"])
             stem = f"{cells['youtube_id']}_{start:06d}_{end:06d}"
@@ -145,7 +145,7 @@ def parse_something(source: Path, problems: Problems) -> Iterator[Row]:
     A template is a class name once its square brackets are removed. Videos are ``<id>.webm`` or
     ``<id>.mp4`` straight below the root.
     """
-    for where, item in _json_items(source):
+    for where, item in json_items(source):
         video = item.get("id") if isinstance(item, dict) else None
         if video is None:
             problems.add("malformed", where, "expected an object with `id`")
@@ -167,24 +167,27 @@ PARSERS: Mapping[str, Callable[[Path, Problems], Iterator[Row]]] = {
 assert {"auto", *PARSERS} == set(get_args(Format))
 
 
-def _open(source: Path) -> IO[str]:
+def open_list(source: Path) -> IO[str]:
+    """Open a list as text, also a gzipped one."""
     # utf-8-sig: spreadsheets put a byte-order mark in front of the first column's name.
     if source.suffix == ".gz":
         return gzip.open(source, "rt", encoding="utf-8-sig", newline="")
     return source.open(encoding="utf-8-sig", newline="")
 
 
-def _lines(source: Path) -> Iterator[tuple[str, str]]:
-    with _open(source) as file:
+def list_lines(source: Path) -> Iterator[tuple[str, str]]:
+    """``file:line`` and text of every line that is not blank."""
+    with open_list(source) as file:
         for number, line in enumerate(file, 1):
             if text := line.strip():
                 yield f"{source}:{number}", text
 
 
-def _csv_rows(source: Path, problems: Problems) -> Iterator[tuple[str, dict[str, str]]]:
-    with _open(source) as file:
+def csv_rows(source: Path, problems: Problems) -> Iterator[tuple[str, dict[str, str]]]:
+    """``file:line`` of every row below a header, and its cells by column."""
+    with open_list(source) as file:
         reader = csv.reader(file)
-        header = [cell.strip() for cell in next(reader)]
+        header = [cell.strip() for cell in next(reader, [])]
         for cells in reader:
             where = f"{source}:{reader.line_num}"
             if len(cells) == len(header):
@@ -196,7 +199,7 @@ def _csv_rows(source: Path, problems: Problems) -> Iterator[tuple[str, dict[str,
 
 
 def _parse_headless_csv(source: Path, problems: Problems) -> Iterator[Row]:
-    for where, line in _lines(source):
+    for where, line in list_lines(source):
         path, _, label = (part.strip() for part in line.rpartition(","))
         if not path or not label:
             problems.add("malformed", where, f"expected `path,label`, found {line!r}")
@@ -231,9 +234,9 @@ def _kinetics_paths(stem: str, label: str | None, split: str | None) -> tuple[st
     return tuple(f"{folder}{stem}{suffix}" for folder in folders for suffix in VIDEO_SUFFIXES[:3])
 
 
-def _json_items(source: Path) -> Iterator[tuple[str, Any]]:
+def json_items(source: Path) -> Iterator[tuple[str, Any]]:
     """Items of a top-level JSON list with their lines, which ``json.load`` does not tell."""
-    with _open(source) as file:
+    with open_list(source) as file:
         text = file.read()
     decoder, space = json.JSONDecoder(), re.compile(r"[\s,\[]*")
     if not text.lstrip().startswith("["):

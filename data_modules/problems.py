@@ -21,6 +21,8 @@ Kind = Literal[
     "short",
     "events",
     "features",
+    "caption",
+    "long",
 ]
 
 
