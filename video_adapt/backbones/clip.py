@@ -198,25 +198,45 @@ class CLIP(Backbone):
         Raises:
             ConfigurationError: If the text tower was dropped or has another vocabulary.
         """
+        return self.encode_tokens(self.tokenize(prompts))
+
+    def tokenize(self, captions: Sequence[str], *, length: int | None = None) -> Tensor:
+        """Sentences as tokens of this tower, int64 ``[K, L]``: start, words, end, zeros.
+
+        A sentence that is too long loses its tail, as in CLIP's training, and a warning is logged.
+
+        Args:
+            captions: ``K`` sentences.
+            length: ``L``, marks of start and end included; None = as long as the tower can.
+
+        Raises:
+            ConfigurationError: If the text tower was dropped, has another vocabulary, or cannot
+                read sentences of this length.
+        """
         self._text()
         context, vocabulary = self.towers.context_length, self.towers.vocab_size
-        tokenizer = self._tokenizer
+        tokenizer, length = self._tokenizer, context if length is None else length
         if vocabulary < tokenizer.vocab_size:
             raise ConfigurationError(
                 f"{self.name}: its text tower knows {vocabulary} tokens, the tokenizer makes "
                 f"{tokenizer.vocab_size}; use encode_tokens, or vocab_size: {tokenizer.vocab_size}"
             )
+        if not 2 <= length <= context:
+            raise ConfigurationError(
+                f"{self.name}: sentences of {length} tokens, its text tower reads 2 to {context}"
+            )
         # Two places go to the marks of start and end.
-        long = [prompt for prompt in prompts if len(tokenizer.encode(prompt)) > context - 2]
+        long = [text for text in captions if len(tokenizer.encode(text)) > length - 2]
         if long:
             logger.warning(
                 "%d of %d prompts are longer than %d tokens and were cut, first: %r",
                 len(long),
-                len(prompts),
-                context,
+                len(captions),
+                length,
                 long[0],
             )
-        return self.encode_tokens(tokenizer(list(prompts)))
+        tokens: Tensor = tokenizer(list(captions), context_length=length)
+        return tokens
 
     @torch.no_grad()
     def encode_tokens(self, tokens: Tensor) -> Tensor:

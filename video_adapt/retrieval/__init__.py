@@ -1,7 +1,7 @@
 """Text-to-video retrieval: what turns frames into one vector, compares it, and teaches it."""
 
 from .pooling import AttentivePooling, MeanPooling, PooledVideo, masked_mean, masked_softmax
-from .similarity import MAX_LOGIT_SCALE, TightSimilarity, in_blocks, similarity_matrix
+from .similarity import MAX_LOGIT_SCALE, TightSimilarity, in_blocks, similarity_matrix, temperature
 from .temporal import QuickGELU, ResidualBlock, TemporalLSTM, TemporalTransformer, Transformer
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "masked_mean",
     "masked_softmax",
     "similarity_matrix",
+    "temperature",
 ]

@@ -12,6 +12,16 @@ from .temporal import LAYER_NORM_EPS, QuickGELU, Transformer
 MAX_LOGIT_SCALE = math.log(100)  # CLIP's own limit
 
 
+def temperature(logit_scale: Tensor) -> Tensor:
+    """What multiplies cosines: the exponential, at most 100, in float32.
+
+    Only the value is cut. The gradient passes, or a scale that starts at the limit, as that of
+    every released CLIP does, could never leave it.
+    """
+    scale = logit_scale.float()
+    return (scale - (scale - MAX_LOGIT_SCALE).clamp(min=0).detach()).exp()
+
+
 def similarity_matrix(text: Tensor, video: Tensor, logit_scale: Tensor) -> Tensor:
     """Cosines times CLIP's temperature, in float32.
 
@@ -23,7 +33,7 @@ def similarity_matrix(text: Tensor, video: Tensor, logit_scale: Tensor) -> Tenso
     Returns:
         ``[Q, B]``.
     """
-    scale = logit_scale.float().clamp(max=MAX_LOGIT_SCALE).exp()
+    scale = temperature(logit_scale)
     with torch.autocast(text.device.type, enabled=False):
         return scale * F.normalize(text.float(), dim=-1) @ F.normalize(video.float(), dim=-1).T
 

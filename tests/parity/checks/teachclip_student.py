@@ -69,6 +69,29 @@ def compare(case: Case, group: str, mine: dict[str, Tensor]) -> None:
         case.assert_close(value, expected[key], key)
 
 
+@check("teachclip", "tokenizer_bpe")
+def tokens(case: Case) -> None:
+    backbone = CLIP.from_config(
+        {
+            "embed_dim": SMALL_VISION["width"],
+            "vision_cfg": SMALL_VISION,
+            "text_cfg": SMALL_TEXT
+            | {
+                "vocab_size": case.config["eot_id"] + 1,
+                "context_length": max(entry["max_words"] for entry in case.meta["cases"]),
+            },
+        }
+    )
+    for entry in case.meta["cases"]:
+        caption, length = entry["caption"], entry["max_words"]
+        # Either tokenizer takes the spelling of its own marks for a mark; ours is open_clip's.
+        expected = entry.get("open_clip_ids", entry["ids"])
+        assert entry["equals_open_clip_same_length"] == ("open_clip_ids" not in entry)
+        mine = backbone.tokenize([caption], length=length)[0].tolist()
+        padding = [case.config["pad_id"]] * (length - len(expected))
+        assert mine == expected + padding, f"{case.name}: {caption!r}"
+
+
 @check("teachclip", "student_text")
 def text(case: Case) -> None:
     backbone = build_towers(case)
