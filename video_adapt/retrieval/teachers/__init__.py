@@ -1,0 +1,29 @@
+"""Teachers of retrieval: whatever yields a similarity matrix and a relevance of frames."""
+
+from .base import FeatureTeacher, Rows, Rule, Teacher, Teaching
+from .clip4clip import CLIP4CLIP_RULES, CLIP4ClipTeacher
+from .published import TOWER_RULES, split_published
+from .scores import ScoreFile
+from .ts2net import TS2NET_RULES, TS2NET_UNUSED, TS2Net
+from .xclip import XCLIP, XCLIP_RULES
+from .xpool import XPOOL_RULES, XPool
+
+__all__ = [
+    "CLIP4CLIP_RULES",
+    "TOWER_RULES",
+    "TS2NET_RULES",
+    "TS2NET_UNUSED",
+    "XCLIP",
+    "XCLIP_RULES",
+    "XPOOL_RULES",
+    "CLIP4ClipTeacher",
+    "FeatureTeacher",
+    "Rows",
+    "Rule",
+    "ScoreFile",
+    "TS2Net",
+    "Teacher",
+    "Teaching",
+    "XPool",
+    "split_published",
+]
