@@ -37,6 +37,21 @@ from .operating_points import (
 )
 from .plots import house_style, plot_confusion, save_figure
 from .proposal_recall import average_recall, recall_at_multiples
+from .retrieval_figures import (
+    Interval,
+    RetrievalFigures,
+    bootstrap_intervals,
+    retrieval_figures,
+)
+from .retrieval_ranks import Ranking, TiePolicy, count_wrong, rank_queries
+from .retrieval_recall import Directions, RetrievalRecall, RetrievalResult, retrieval_recall
+from .retrieval_scores import (
+    DualSoftmax,
+    FeatureScores,
+    MatrixScores,
+    PairScores,
+    SimilarityScores,
+)
 from .verb_noun import action_probs
 
 __all__ = [
@@ -47,19 +62,33 @@ __all__ = [
     "DetectionMAP",
     "DetectionResult",
     "Detections",
+    "Directions",
+    "DualSoftmax",
     "ErrorKind",
+    "FeatureScores",
     "GroundTruth",
+    "Interval",
     "Matching",
+    "MatrixScores",
     "OperatingCurve",
     "OperatingPoint",
+    "PairScores",
+    "Ranking",
+    "RetrievalFigures",
+    "RetrievalRecall",
+    "RetrievalResult",
+    "SimilarityScores",
+    "TiePolicy",
     "VideoAccuracy",
     "VideoScores",
     "action_probs",
     "average_precision",
     "average_recall",
+    "bootstrap_intervals",
     "calibrate",
     "check_labels",
     "class_errors",
+    "count_wrong",
     "detection_map",
     "distinct_events",
     "error_kinds",
@@ -74,7 +103,10 @@ __all__ = [
     "plot_error_profile",
     "plot_false_alarms",
     "plot_precision_recall",
+    "rank_queries",
     "recall_at_multiples",
+    "retrieval_figures",
+    "retrieval_recall",
     "save_figure",
     "threshold_for_precision",
     "top_k_accuracy",
