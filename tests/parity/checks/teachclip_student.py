@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,7 +13,7 @@ from video_adapt.backbones import CLIP
 from video_adapt.backbones.clip_weights import CLIP_KEYS
 from video_adapt.checkpoints import convert_keys
 from video_adapt.methods.teachclip.network import StudentSpec, VectorStudent
-from video_adapt.methods.teachclip.published import TOWER_KEYS
+from video_adapt.methods.teachclip.published import STUDENT_KEYS, TOWER_KEYS
 from video_adapt.retrieval import MeanPooling, similarity_matrix
 
 
@@ -32,11 +33,16 @@ def clip_description(config: dict[str, Any]) -> dict[str, Any]:
     return {"embed_dim": width, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
 
 
+def tower_names(published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a file holds of the towers, under our names."""
+    towers = {k: v for k, v in published.items() if k.startswith("clip.")}
+    return convert_keys(convert_keys(towers, TOWER_KEYS), CLIP_KEYS)
+
+
 def build_towers(case: Case) -> CLIP:
     """The recorded towers, their weights loaded strictly; what was not recorded stays random."""
     backbone = CLIP.from_config(clip_description(case.config)).eval()
-    named = {k: v for k, v in case.group("weights").items() if k.startswith("clip.")}
-    recorded = convert_keys(convert_keys(named, TOWER_KEYS), CLIP_KEYS)
+    recorded = tower_names(case.group("weights"))
     own = backbone.towers.state_dict()
     halves = ("visual.", "text.", "logit_scale")
     absent = tuple(half for half in halves if not any(k.startswith(half) for k in recorded))
@@ -143,3 +149,62 @@ def video_from_pixels(case: Case) -> None:
     }
     compare(case, "outputs", outputs)
     compare(case, "inter", {"last_block_tokens_first_image": features.tokens[0, :1]})
+
+
+@check("teachclip", "train_step_loss")
+def train_step(case: Case) -> None:
+    backbone, student, inputs = build_towers(case), build_student(case), case.group("inputs")
+    backbone.train()
+    student.train()
+    video, mask = inputs["video"][:, 0, :, 0], inputs["video_mask"][:, 0].bool()
+    frames = backbone(video).embedding
+    sentences = backbone.embed_text(inputs["input_ids"][:, 0]).embedding
+    reading = student(frames, mask)
+    scores = student.compare(sentences, reading.feature, backbone.logit_scale)
+    assert reading.relevance is not None
+    terms = loss_terms(case, scores, reading.relevance)
+    weights = case.config["loss_weights"]
+    loss = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
+    loss.backward()
+
+    recorded = case.group("grads")
+    expected = {f"towers.{k}": v for k, v in tower_names(recorded).items()}
+    expected |= convert_keys(
+        {k: v for k, v in recorded.items() if not k.startswith("clip.")}, STUDENT_KEYS
+    )
+    named = [*backbone.named_parameters(), *student.named_parameters()]
+    mine = {name: p.grad for name, p in named if p.grad is not None}
+    assert mine.keys() == expected.keys()
+    for name, grad in mine.items():
+        case.assert_close(grad, expected[name], f"gradient of {name}")
+    norm = torch.stack([grad.norm() for grad in mine.values()]).norm()
+    outputs = {
+        "afa_fine_weights": reading.relevance,
+        "sim_matrix": scores,
+        "loss": loss,
+        "grad_norm_before_clip": norm,
+        **terms,
+    }
+    compare(case, "outputs", outputs)
+
+
+def loss_terms(case: Case, scores: Tensor, relevance: Tensor) -> dict[str, Tensor]:
+    """The three terms of the released code, written out: Pearson coarse, cross-entropy fine."""
+    config, inputs = case.config, case.group("inputs")
+    assert (config["coarse"], config["fine"], config["beta"]) == ("pear", "ce", 1.0)
+    pairs = torch.arange(len(scores))
+    both = F.cross_entropy(scores, pairs) + F.cross_entropy(scores.T, pairs)
+
+    def pearson(a: Tensor, b: Tensor) -> Tensor:
+        a, b = (x.softmax(dim=1) for x in (a, b))
+        a, b = (x - x.mean(dim=1, keepdim=True) for x in (a, b))
+        return 1 - F.cosine_similarity(a, b, dim=1).mean()
+
+    taught = inputs["teacher_sims"]
+    coarse = [pearson(scores, own) + pearson(scores.T, own.T) for own in taught]
+    fine = [-(own * relevance.log()).mean() for own in inputs["teacher_relevance"]]
+    return {
+        "contrastive": both / 2,
+        "coarse": torch.stack(coarse).mean(),
+        "fine": torch.stack(fine).mean(),
+    }
