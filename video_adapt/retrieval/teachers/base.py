@@ -2,8 +2,8 @@
 
 A teacher works in two steps. What it says of one video, or of one caption, alone is a set of
 *rows*: tensors by name, one entry of the first axis per video or caption. Rows can be gathered
-across processes, stored in a :class:`~video_adapt.retrieval.TeacherCache` and read back in any
-order. Only the second step, which compares rows, depends on the batch; it is cheap.
+across processes, or stored (:mod:`video_adapt.retrieval.cache`) and read back in any order. Only
+the second step, which compares rows, depends on the batch; it is cheap.
 
 Source: Tian et al., TeachCLIP: Multi-grained Teaching for Efficient Text-to-Video Retrieval,
 CVPR 2024, section 3.3.
