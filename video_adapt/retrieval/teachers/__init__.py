@@ -2,7 +2,7 @@
 
 from .base import FeatureTeacher, Rows, Rule, Teacher, Teaching
 from .clip4clip import CLIP4CLIP_RULES, CLIP4ClipTeacher
-from .published import TOWER_RULES, split_published
+from .published import TOWER_RULES, XPOOL_TOWER_RULES, join_attention, split_published
 from .scores import ScoreFile
 from .ts2net import TS2NET_RULES, TS2NET_UNUSED, TS2Net
 from .xclip import XCLIP, XCLIP_RULES
@@ -16,6 +16,7 @@ __all__ = [
     "XCLIP",
     "XCLIP_RULES",
     "XPOOL_RULES",
+    "XPOOL_TOWER_RULES",
     "CLIP4ClipTeacher",
     "FeatureTeacher",
     "Rows",
@@ -25,5 +26,6 @@ __all__ = [
     "Teacher",
     "Teaching",
     "XPool",
+    "join_attention",
     "split_published",
 ]

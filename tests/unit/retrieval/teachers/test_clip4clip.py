@@ -2,7 +2,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.parity.cases import DEFAULT_DIR, Case
 from tests.unit.retrieval.teachers.builders import clip4clip
+from video_adapt.checkpoints import KeyRule, convert_keys, load_strictly
+from video_adapt.retrieval.teachers import CLIP4CLIP_RULES, CLIP4ClipTeacher
 
 
 @pytest.mark.parametrize("header", ["meanP", "seqTransf", "seqLSTM"])
@@ -26,3 +29,23 @@ def test_headers_differ_in_what_frames_see(batch, teach):
     found = [teach(clip4clip(header=h), batch).similarity for h in ("meanP", "seqTransf")]
     assert (found[0] - found[1]).abs().max() > 1e-2
     assert clip4clip(header="meanP").temporal is None
+
+
+@pytest.mark.parametrize("header", ["meanP", "seqTransf", "seqLSTM"])
+def test_published_weights_give_the_published_similarity(header):
+    name = f"clip4clip_{header.lower()}"
+    case = Case("teachclip", name, DEFAULT_DIR / "teachclip" / f"{name}.json")
+    config, inputs = case.config, case.group("inputs")
+    teacher = CLIP4ClipTeacher(
+        config["embed_dim"],
+        header=header,
+        layers=config["layers"],
+        heads=config["heads"],
+        positions=config["position_rows"],
+    )
+    rules = [KeyRule(*rule) for rule in CLIP4CLIP_RULES]
+    load_strictly(teacher, convert_keys(case.group("weights"), rules))
+    videos = teacher.encode_videos(inputs["frames"].unsqueeze(2), inputs["video_mask"].bool())
+    captions = teacher.encode_captions(inputs["sentence"], inputs["sentence"][:, None])
+    recorded = case.group("outputs")["sim_matrix"]
+    case.assert_close(teacher.similarity(captions, videos), recorded, "sim_matrix")
