@@ -16,17 +16,14 @@ class PooledVideo(NamedTuple):
 
     Attributes:
         vector: Not normalised, ``[B, D]``.
-        logits: How much every frame counts before the softmax, ``[B, T]``; None where all count
-            the same.
         weights: The share of every frame in the vector ``[B, T]``; rows sum to 1.
-        relevance: The shares as a teacher of frames sees them, at its own temperature, ``[B, T]``;
-            None where there is nothing to teach.
+        logits: How much every frame counts, before any softmax, ``[B, T]``: what a teacher of
+            frames can teach. None where all count the same.
     """
 
     vector: Tensor
     weights: Tensor
     logits: Tensor | None = None
-    relevance: Tensor | None = None
 
 
 def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
@@ -60,31 +57,23 @@ class AttentivePooling(nn.Module):
     """AFA: a small MLP says of every frame how much it counts.
 
     The paper pools frames as they are with one softmax; the released code, followed here,
-    normalises them first and shows its losses a second softmax at a temperature of its own.
+    normalises them first. It shows its losses a second softmax of the same logits, at a temperature
+    of its own, which is the business of the loss.
 
     Args:
         width: Width ``D`` of a frame's feature.
         temperature: Of the softmax that weights the frames.
-        taught_temperature: Of the softmax that the losses see.
-        masked: Whether padding is left out of both. The released code does not.
+        masked: Whether padding is left out. The released code does not.
     """
 
-    def __init__(
-        self,
-        width: int,
-        *,
-        temperature: float = 0.1,
-        taught_temperature: float = 1.0,
-        masked: bool = True,
-    ) -> None:
+    def __init__(self, width: int, *, temperature: float = 0.1, masked: bool = True) -> None:
         super().__init__()
         self.hidden = nn.Linear(width, width)
         self.score = nn.Linear(width, 1)
         for linear in (self.hidden, self.score):
             nn.init.normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
-        self.temperature, self.taught_temperature = temperature, taught_temperature
-        self.masked = masked
+        self.temperature, self.masked = temperature, masked
 
     def forward(self, frames: Tensor, mask: Tensor) -> PooledVideo:
         """Pool ``[B, T, D]`` where ``mask`` is True for real frames, bool ``[B, T]``."""
@@ -92,6 +81,5 @@ class AttentivePooling(nn.Module):
         logits = self.score(torch.relu(self.hidden(frames))).squeeze(-1).float()  # [B, T]
         shown = mask if self.masked else torch.ones_like(mask)
         weights = masked_softmax(logits / self.temperature, shown)
-        relevance = masked_softmax(logits / self.taught_temperature, shown)
         vector = (weights.unsqueeze(-1) * F.normalize(frames, dim=-1)).sum(dim=1)
-        return PooledVideo(vector, weights, logits, relevance)
+        return PooledVideo(vector, weights, logits)

@@ -29,7 +29,7 @@ def compare(case: Case, kind: Kind) -> None:
     mask = inputs["video_mask"].bool()
     scale = published.get("clip.logit_scale", mask.new_zeros((), dtype=inputs["frames"].dtype))
     reading = student(inputs["frames"], mask)
-    scores = student.compare(inputs["sentence"], reading.feature, scale)
+    scores = student.compare(student.read_text(inputs["sentence"]), reading.feature, scale)
     outputs = case.group("outputs")
     assert outputs.keys() == {"sim_matrix"}
     case.assert_close(scores, outputs["sim_matrix"], "sim_matrix")

@@ -12,7 +12,7 @@ from tests.parity.checks.teachclip_clip4clip import load_student, positions_of
 from video_adapt.backbones import CLIP
 from video_adapt.backbones.clip_weights import CLIP_KEYS
 from video_adapt.checkpoints import convert_keys
-from video_adapt.methods.teachclip.network import StudentSpec, VectorStudent
+from video_adapt.methods.teachclip.network import StudentSpec, VectorStudent, VideoReading
 from video_adapt.methods.teachclip.published import STUDENT_KEYS, TOWER_KEYS
 from video_adapt.retrieval import MeanPooling, similarity_matrix
 
@@ -58,7 +58,6 @@ def build_student(case: Case) -> VectorStudent:
         layers=config["temporal_layers"],
         heads=config["temporal_heads"],
         temperature=config["afa_pool_temperature"],
-        taught_temperature=config["afa_fine_temperature"],
         masked=False,
     )
     student = spec.build(config["embed_dim"], positions=positions_of(published))
@@ -73,6 +72,12 @@ def compare(case: Case, group: str, mine: dict[str, Tensor]) -> None:
     assert mine.keys() == expected.keys()
     for key, value in mine.items():
         case.assert_close(value, expected[key], key)
+
+
+def fine_weights(case: Case, reading: VideoReading) -> Tensor:
+    """The softmax that the losses see, padding included."""
+    assert reading.frame_logits is not None
+    return (reading.frame_logits / case.config["afa_fine_temperature"]).softmax(dim=1)
 
 
 @check("teachclip", "tokenizer_bpe")
@@ -121,8 +126,8 @@ def video_from_frames(case: Case) -> None:
     sentences = inputs["text_features"]
     mean = MeanPooling()(context, mask).vector
     outputs = {
-        "afa_fine_weights": reading.relevance,
-        "sim_matrix": student.compare(sentences, reading.feature, scale),
+        "afa_fine_weights": fine_weights(case, reading),
+        "sim_matrix": student.compare(student.read_text(sentences), reading.feature, scale),
         "sim_matrix_meanpool": similarity_matrix(sentences, mean, scale),
         "video_embed": reading.feature,
         "video_embed_unnormalised": pooled.vector,
@@ -160,9 +165,8 @@ def train_step(case: Case) -> None:
     frames = backbone(video).embedding
     sentences = backbone.embed_text(inputs["input_ids"][:, 0]).embedding
     reading = student(frames, mask)
-    scores = student.compare(sentences, reading.feature, backbone.logit_scale)
-    assert reading.relevance is not None
-    terms = loss_terms(case, scores, reading.relevance)
+    scores = student.compare(student.read_text(sentences), reading.feature, backbone.logit_scale)
+    terms = loss_terms(case, scores, fine_weights(case, reading))
     weights = case.config["loss_weights"]
     loss = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
     loss.backward()
@@ -179,7 +183,7 @@ def train_step(case: Case) -> None:
         case.assert_close(grad, expected[name], f"gradient of {name}")
     norm = torch.stack([grad.norm() for grad in mine.values()]).norm()
     outputs = {
-        "afa_fine_weights": reading.relevance,
+        "afa_fine_weights": fine_weights(case, reading),
         "sim_matrix": scores,
         "loss": loss,
         "grad_norm_before_clip": norm,

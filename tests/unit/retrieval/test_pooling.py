@@ -55,12 +55,12 @@ def test_mean_pooling_normalises_every_frame_first():
     torch.testing.assert_close(MeanPooling()(long, mask).vector, pooled.vector)
     torch.testing.assert_close(pooled.vector[1], F.normalize(frames[1, :3], dim=-1).mean(0))
     torch.testing.assert_close(pooled.weights[1], torch.tensor([1, 1, 1, 0, 0]) / 3)
-    assert pooled.relevance is None
+    assert pooled.logits is None
 
 
 def test_attentive_pooling_in_words():
     frames, mask = sample()
-    pooling = attentive(temperature=0.2, taught_temperature=3.0)
+    pooling = attentive(temperature=0.2)
     pooled = pooling(frames, mask)
     for i in range(len(frames)):
         real = frames[i, mask[i]]
@@ -71,8 +71,7 @@ def test_attentive_pooling_in_words():
         )
         torch.testing.assert_close(pooled.vector[i], vector)
         torch.testing.assert_close(pooled.weights[i, : len(real)], shares)
-        taught = (torch.tensor(logits) / 3.0).softmax(0)
-        torch.testing.assert_close(pooled.relevance[i, : len(real)], taught)
+        torch.testing.assert_close(pooled.logits[i, : len(real)], torch.tensor(logits))
 
 
 def test_masked_attentive_pooling_does_not_see_padding():

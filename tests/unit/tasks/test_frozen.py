@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import BackboneFinetuning, EMAWeightAveraging
 from torch.utils.data import DataLoader, Dataset
 
+from tests.contracts.helpers import tiny_clip
 from tests.fakes import FakeBackbone, FakeMethod
 from video_adapt.batches import ClipBatch
 from video_adapt.errors import ConfigurationError, WeightsError
@@ -201,6 +202,36 @@ def test_unfreezing_in_mid_training_works(tmp_path):
     saved = torch.load(path, weights_only=True)["state_dict"]
     assert "backbone.tower.stem.weight" in saved
     assert "backbone.text.weight" not in saved
+
+
+TOKENS, POSITIONS = "towers.text.token_embedding.weight", "towers.text.positional_embedding"
+
+
+@pytest.mark.parametrize(
+    ("text_tuning", "resting"),
+    [("full", set()), ("blocks", {TOKENS, POSITIONS})],
+)
+def test_the_text_tower_trains_where_asked_and_the_temperature_with_it(text_tuning, resting):
+    method = FakeMethod(tiny_clip())
+    method.freeze_backbone("frozen", text_tuning=text_tuning)
+    names = {k for k, _ in method.backbone.named_parameters()}
+    text = {k for k in names if k.startswith("towers.text.")} | {"towers.logit_scale"}
+    trained = {k for k, p in method.backbone.named_parameters() if p.requires_grad}
+    assert trained == text - resting
+    method.train()
+    tokens = torch.tensor([[1, 2, 9, 0]])
+    assert method.embed_text(tokens).embedding.requires_grad
+    method.freeze_backbone("frozen")
+    assert not method.embed_text(tokens).embedding.requires_grad
+    assert not [k for k, p in method.backbone.named_parameters() if p.requires_grad]
+
+
+def test_a_backbone_without_text_says_so():
+    method = FakeMethod(FakeBackbone())
+    with pytest.raises(ConfigurationError, match="no text tower"):
+        method.freeze_backbone("frozen", text_tuning="full")
+    with pytest.raises(ConfigurationError, match="no text tower"):
+        method.embed_text(torch.tensor([[1, 2, 9, 0]]))
 
 
 @pytest.mark.parametrize(

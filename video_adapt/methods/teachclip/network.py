@@ -34,12 +34,12 @@ class VideoReading(NamedTuple):
 
     Attributes:
         feature: What a sentence is compared with, ``[B, ...]``.
-        relevance: How much each frame matters ``[B, T]``, rows sum to 1; None where the student
-            weights all the same.
+        frame_logits: How much each frame matters, before a softmax, ``[B, T]``; None where the
+            student weights all the same, so that there is nothing to teach.
     """
 
     feature: Tensor
-    relevance: Tensor | None
+    frame_logits: Tensor | None
 
 
 class Student(nn.Module, ABC):
@@ -54,12 +54,16 @@ class Student(nn.Module, ABC):
             mask: Where a frame is real, bool ``[B, T]``.
         """
 
+    def read_text(self, sentence: Tensor) -> Tensor:
+        """What is kept of captions: the sentence's vector ``[Q, E]``, at norm 1, in float32."""
+        return F.normalize(sentence.float(), dim=-1)
+
     @abstractmethod
     def compare(self, text: Tensor, video: Tensor, logit_scale: Tensor) -> Tensor:
         """Score all pairs.
 
         Args:
-            text: Sentence vectors, not normalised, ``[Q, E]``.
+            text: What :meth:`read_text` made of the captions, ``[Q, E]``.
             video: ``feature`` of a :class:`VideoReading`, ``[B, ...]``.
             logit_scale: Logarithm of CLIP's temperature, a scalar.
 
@@ -90,7 +94,7 @@ class VectorStudent(Student):
     def forward(self, frames: Tensor, mask: Tensor) -> VideoReading:
         """Read videos; the feature is a vector of norm 1, ``[B, E]``."""
         pooled = self.pool(frames, mask)
-        return VideoReading(F.normalize(pooled.vector.float(), dim=-1), pooled.relevance)
+        return VideoReading(F.normalize(pooled.vector.float(), dim=-1), pooled.logits)
 
     def compare(self, text: Tensor, video: Tensor, logit_scale: Tensor) -> Tensor:
         """Cosines times the temperature."""
@@ -110,8 +114,13 @@ class TightStudent(Student):
 
     def forward(self, frames: Tensor, mask: Tensor) -> VideoReading:
         """Read videos; the feature is the frames and, last, whether they are real [B, T, E + 1]."""
+        # [B, T, E + 1]: an evaluation keeps and joins one tensor per batch.
         real = mask.to(frames.dtype).unsqueeze(-1)
         return VideoReading(torch.cat([frames, real], dim=-1), None)
+
+    def read_text(self, sentence: Tensor) -> Tensor:
+        """The sentence's vector as it is, ``[Q, E]``."""
+        return sentence
 
     def compare(self, text: Tensor, video: Tensor, logit_scale: Tensor) -> Tensor:
         """Scores of the pairs, which know no temperature."""
@@ -130,7 +139,6 @@ class StudentSpec:
         layers: Blocks of the transformer.
         heads: Attention heads of a block; None: one per 64 channels.
         temperature: Of the softmax that weights frames (``afa``).
-        taught_temperature: Of the softmax whose weights the losses teach (``afa``).
         masked: Whether attentive pooling leaves padding out; the published models do not.
     """
 
@@ -138,7 +146,6 @@ class StudentSpec:
     layers: int = 4
     heads: int | None = None
     temperature: float = 0.1
-    taught_temperature: float = 1.0
     masked: bool = True
 
     def build(self, width: int, *, positions: int) -> Student:
@@ -159,12 +166,7 @@ class StudentSpec:
             temporal = TemporalLSTM(width)
         if self.kind != "afa":
             return VectorStudent(temporal, MeanPooling())
-        attentive = AttentivePooling(
-            width,
-            temperature=self.temperature,
-            taught_temperature=self.taught_temperature,
-            masked=self.masked,
-        )
+        attentive = AttentivePooling(width, temperature=self.temperature, masked=self.masked)
         return VectorStudent(temporal, attentive)
 
 
