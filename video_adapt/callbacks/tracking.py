@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
@@ -68,10 +68,13 @@ class WandbTracker(WandbLogger):
             logger.info("W&B offline: `wandb sync %s/wandb/offline-run-*` sends it", folder)
 
 
-def wandb_mode() -> Literal["online", "offline"] | None:
-    """Offline if there is no key, or no way to the server; None where ``WANDB_MODE`` decides."""
-    if os.environ.get("WANDB_MODE"):
-        return None
+def wandb_mode() -> str:
+    """What ``WANDB_MODE`` says; without it, offline if there is no key or no way to the server.
+
+    W&B itself would read that variable only once in a process.
+    """
+    if given := os.environ.get("WANDB_MODE"):
+        return given
     server = os.environ.get("WANDB_BASE_URL", _DEFAULT_SERVER)
     return "online" if _has_key(server) and _is_reachable(server) else "offline"
 

@@ -70,8 +70,8 @@ def test_full_tuning_trains_the_image_tower_alone():
         ({"head": "text"}, "set readout=embedding"),
         ({"tuning": "full"}, "trains the projection, which readout=norm_then_mean does not read"),
         ({"tuning": "last_n", "last_n": 1, "readout": "mean_then_norm"}, "set readout=embedding"),
-        ({"tuning": "adapter"}, "tuning=adapter and an adapter go together"),
-        ({"adapter": STAdapter(width=6)}, "tuning=adapter and an adapter go together"),
+        ({"tuning": "adapter"}, r"tuning=adapter \(or side\) and an adapter go together"),
+        ({"adapter": STAdapter(width=6)}, r"tuning=adapter \(or side\) and an adapter go together"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings, message):

@@ -45,7 +45,16 @@ def test_a_key_in_netrc_counts(stranger, monkeypatch, tmp_path, server):
 
 def test_environment_decides(stranger, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert wandb_mode() is None
+    assert wandb_mode() == "disabled"
+
+
+def test_the_environment_decides_for_every_run_of_a_process(stranger, monkeypatch, tmp_path):
+    wandb.teardown()
+    for mode, begun in (("disabled", 0), ("offline", 1)):
+        monkeypatch.setenv("WANDB_MODE", mode)
+        assert WandbTracker(tmp_path).experiment is not None
+        wandb.finish()
+        assert len(list(tmp_path.glob("wandb/offline-run-*"))) == begun
 
 
 def test_run_directory_is_that_of_the_table(tmp_path):
