@@ -97,11 +97,10 @@ def rank_queries(counts: Counts, ties: TiePolicy) -> Ranking:
         "optimistic": np.zeros_like(counts.equal),
         "index": counts.before,
     }
-    wrong = counts.above + among[ties].astype(np.float64)
-    many = sizes.astype(np.float64)
+    wrong = counts.above.astype(np.float64) + among[ties].astype(np.float64)
     right = np.arange(wrong.size) - np.repeat(starts, sizes) + 1.0
     precision: NDArray[np.float64] = right / (right + wrong)
-    means = np.add.reduceat(precision, starts) / many if starts.size else precision
+    means = np.add.reduceat(precision, starts) / sizes if starts.size else precision
     return Ranking(counts.query[starts], counts.video[starts], wrong[starts] + 1, means)
 
 
@@ -109,7 +108,7 @@ def _at_every_place(counts: Counts) -> Ranking:
     counts = counts.take(np.isfinite(counts.own))
     times = counts.equal + 1
     first = np.repeat(times.cumsum() - times, times)
-    rank = np.repeat(counts.above, times) + np.arange(first.size) - first + 1.0
+    rank = (np.repeat(counts.above, times) + np.arange(first.size) - first + 1).astype(np.float64)
     query, video = np.repeat(counts.query, times), np.repeat(counts.video, times)
     return Ranking(query, video, rank, 1 / rank)
 

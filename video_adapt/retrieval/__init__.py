@@ -1,7 +1,17 @@
 """Text-to-video retrieval: what turns frames into one vector, compares it, and teaches it."""
 
+from .losses import (
+    coarse_loss,
+    contrastive_loss,
+    fine_loss,
+    pearson_distance,
+    positive_pairs,
+    relevance_entropy,
+    weights_to_logits,
+)
 from .pooling import AttentivePooling, MeanPooling, PooledVideo, masked_mean, masked_softmax
 from .similarity import MAX_LOGIT_SCALE, TightSimilarity, in_blocks, similarity_matrix, temperature
+from .teaching import TeachingLoss, TeachingTerms
 from .temporal import QuickGELU, ResidualBlock, TemporalLSTM, TemporalTransformer, Transformer
 
 __all__ = [
@@ -11,13 +21,22 @@ __all__ = [
     "PooledVideo",
     "QuickGELU",
     "ResidualBlock",
+    "TeachingLoss",
+    "TeachingTerms",
     "TemporalLSTM",
     "TemporalTransformer",
     "TightSimilarity",
     "Transformer",
+    "coarse_loss",
+    "contrastive_loss",
+    "fine_loss",
     "in_blocks",
     "masked_mean",
     "masked_softmax",
+    "pearson_distance",
+    "positive_pairs",
+    "relevance_entropy",
     "similarity_matrix",
     "temperature",
+    "weights_to_logits",
 ]
