@@ -2,11 +2,14 @@
 
 from .annotations import Manifest, VideoEntry, read_manifest
 from .base import VideoDataModule
+from .captioned import CaptionDataModule
+from .captions import CaptionedVideo, CaptionManifest
 from .classes import ClassNames, read_class_names
 from .clips import ClipDataModule
 from .features import FeatureFiles
 from .kinetics import KineticsDataModule
 from .loader import BatchLoader, ClipLoader, LoaderOptions
+from .msrvtt import MSRVTTDataModule
 from .samplers import EvalSampler, TrainSampler, derive_seed
 from .segments import SegmentManifest, VideoSegments
 from .thumos import THUMOSDataModule
@@ -14,6 +17,9 @@ from .windows import WindowDataModule
 
 __all__ = [
     "BatchLoader",
+    "CaptionDataModule",
+    "CaptionManifest",
+    "CaptionedVideo",
     "ClassNames",
     "ClipDataModule",
     "ClipLoader",
@@ -21,6 +27,7 @@ __all__ = [
     "FeatureFiles",
     "KineticsDataModule",
     "LoaderOptions",
+    "MSRVTTDataModule",
     "Manifest",
     "SegmentManifest",
     "THUMOSDataModule",

@@ -142,6 +142,24 @@ class SegmentPredictions(NamedTuple):
     labels: Tensor
 
 
+class DecodedCaptions(NamedTuple):
+    """Captioned videos as they leave the loader: uint8 frames, captions by their numbers.
+
+    Attributes:
+        frames: ``B`` tensors ``[T', C, H, W]``, uint8 RGB, with as many frames as were looked at.
+        caption_video: Row in this batch of the video that a caption describes, int64 ``[Q]``.
+        video_id: Row of the video in its manifest, int64 ``[B]``.
+        caption_id: Number of the caption in its manifest, int64 ``[Q]``.
+        seed: Seed of the video's augmentation, int64 ``[B]``.
+    """
+
+    frames: list[Tensor]
+    caption_video: Tensor
+    video_id: Tensor
+    caption_id: Tensor
+    seed: Tensor
+
+
 class CaptionBatch(NamedTuple):
     """Videos and captions of them as the model receives them: normalised on the device.
 
