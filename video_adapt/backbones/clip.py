@@ -114,6 +114,17 @@ class CLIP(Backbone):
         return self.towers.visual
 
     @property
+    def text(self) -> Any:
+        """The text tower, open_clip's ``TextTransformer``.
+
+        Raises:
+            ConfigurationError: If it was dropped.
+        """
+        if self.towers.text is None:
+            raise ConfigurationError(f"{self.name}: drop_text() took the text tower away")
+        return self.towers.text
+
+    @property
     def blocks(self) -> Sequence[Any]:
         """The residual blocks of the image tower, first to last."""
         return self.visual.transformer.resblocks
@@ -213,8 +224,7 @@ class CLIP(Backbone):
             ConfigurationError: If the text tower was dropped, has another vocabulary, or cannot
                 read sentences of this length.
         """
-        self._text()
-        context, vocabulary = self.towers.context_length, self.towers.vocab_size
+        context, vocabulary = self.text.context_length, self.text.vocab_size
         tokenizer, length = self._tokenizer, context if length is None else length
         if vocabulary < tokenizer.vocab_size:
             raise ConfigurationError(
@@ -262,7 +272,7 @@ class CLIP(Backbone):
             ConfigurationError: If the text tower was dropped, is not of CLIP's own kind, or the
                 sentences are too long for it.
         """
-        return embed_tokens(self._text(), tokens)
+        return embed_tokens(self.text, tokens)
 
     def text_parts(self, *, blocks_only: bool) -> list[nn.Module]:
         """Modules of the text tower that train, and the temperature.
@@ -273,7 +283,7 @@ class CLIP(Backbone):
         Raises:
             ConfigurationError: If the text tower was dropped, or is not of CLIP's own kind.
         """
-        text = self._text()
+        text = self.text
         check_tower(text)
         behind = nn.ParameterList([text.text_projection, self.logit_scale])
         blocks = [text.transformer, text.ln_final, behind]
@@ -282,11 +292,6 @@ class CLIP(Backbone):
     def drop_text(self) -> None:
         """Free the text tower. Checkpoints then belong to a backbone without it."""
         self.towers.text = None
-
-    def _text(self) -> Any:
-        if self.towers.text is None:
-            raise ConfigurationError(f"{self.name}: drop_text() took the text tower away")
-        return self.towers.text
 
     @property
     def logit_scale(self) -> Tensor:

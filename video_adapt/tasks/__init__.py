@@ -1,6 +1,7 @@
 """The jobs: steps, optimiser and freezing that the methods of one job share."""
 
 from .base import Task
+from .bert_adam import BertAdam, BertCosine
 from .detection import DetectionTask
 from .frozen import (
     FrozenBackboneMixin,
@@ -22,9 +23,13 @@ from .optim import (
     takes_decay,
 )
 from .recognition import RecognitionTask
+from .retrieval import RetrievalTask
+from .retrieval_optim import RetrievalOptimizerSpec, retrieval_groups
 from .schedules import DistCosine, MultiStep, Schedule, WarmupCosine, warmup_cosine
 
 __all__ = [
+    "BertAdam",
+    "BertCosine",
     "DetectionOptimizerSpec",
     "DetectionTask",
     "DistCosine",
@@ -34,6 +39,8 @@ __all__ = [
     "OptimizerSpec",
     "ParameterCount",
     "RecognitionTask",
+    "RetrievalOptimizerSpec",
+    "RetrievalTask",
     "Schedule",
     "Task",
     "TextHead",
@@ -46,6 +53,7 @@ __all__ = [
     "detection_groups",
     "frozen_names",
     "load_method",
+    "retrieval_groups",
     "soft_target_cross_entropy",
     "takes_decay",
     "warmup_cosine",

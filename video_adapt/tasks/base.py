@@ -25,13 +25,15 @@ class Task(LightningModule):
 
     Attributes:
         job: Name of the job, which decides how the method is evaluated.
+        knows_classes: Whether the methods of this job tell classes apart.
     """
 
     job: ClassVar[str]
+    knows_classes: ClassVar[bool] = True
 
     def __init__(self, *, class_names: Sequence[str], optimizer: Recipe | None = None) -> None:
         super().__init__()
-        if not class_names:
+        if self.knows_classes and not class_names:
             raise ConfigurationError("class_names is empty: a method needs at least one class")
         self.class_names = list(class_names)
         self.optimizer = optimizer

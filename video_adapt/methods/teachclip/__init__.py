@@ -1,1 +1,7 @@
 """TeachCLIP: one vector a video, taught by models that compare every frame with every word."""
+
+from .method import TeachCLIP
+from .network import StudentSpec
+from .teaching import Taught
+
+__all__ = ["StudentSpec", "Taught", "TeachCLIP"]

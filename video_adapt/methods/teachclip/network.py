@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from video_adapt.backbones.clip_text import check_tower
 from video_adapt.errors import ConfigurationError
 from video_adapt.retrieval import (
     AttentivePooling,
@@ -181,8 +182,10 @@ def start_from_text(student: Student, tower: Any) -> None:
         tower: open_clip's ``TextTransformer``.
 
     Raises:
-        ConfigurationError: If the student has more blocks than the tower.
+        ConfigurationError: If the student has more blocks than the tower, or the tower is not of
+            CLIP's own kind.
     """
+    check_tower(tower)
     receiver = student.cross if isinstance(student, TightStudent) else student.temporal
     if not isinstance(receiver, TemporalTransformer | TightSimilarity):
         return

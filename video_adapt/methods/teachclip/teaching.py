@@ -1,0 +1,116 @@
+"""Who teaches: a frozen teacher with the towers it reads, or with a cache in their place."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from video_adapt.backbones import CLIP
+from video_adapt.batches import CaptionBatch
+from video_adapt.checkpoints import digest
+from video_adapt.errors import ConfigurationError
+from video_adapt.retrieval.cache import TeacherCache
+from video_adapt.retrieval.teachers import FeatureTeacher, Rows, Teacher, Teaching
+
+
+class Taught(nn.Module):
+    """One teacher of a student: never trained, never in the student's checkpoint.
+
+    Args:
+        head: Compares captions with videos.
+        backbone: The towers that it reads, with the teacher's own weights; None for a head that
+            reads none, such as a file of scores.
+        weight: How much this teacher counts beside the others.
+        cache: Folder in which what it says of single videos and captions is kept, so that its
+            towers run once for each; None runs them in every step.
+
+    Raises:
+        ConfigurationError: If the head reads towers and there are none, or the reverse.
+    """
+
+    def __init__(
+        self,
+        head: Teacher,
+        *,
+        backbone: CLIP | None = None,
+        weight: float = 1.0,
+        cache: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        name = type(head).__name__
+        if isinstance(head, FeatureTeacher) != (backbone is not None):
+            need = "needs a backbone: give it its towers" if backbone is None else "reads no towers"
+            raise ConfigurationError(f"teacher {name} {need}")
+        if weight <= 0 or (cache and backbone is None):
+            raise ConfigurationError(
+                f"teacher {name} with weight={weight}, cache={cache}: a weight is positive, and "
+                "only a teacher with towers has something to cache"
+            )
+        self.head, self.backbone, self.weight = head, backbone, weight
+        self.cache_folder = cache
+        self.cache: TeacherCache | None = None
+        self.requires_grad_(False).eval()
+
+    def open_cache(self, facts: Mapping[str, Any]) -> None:
+        """Open the cache, if there shall be one.
+
+        Args:
+            facts: What a clip and a caption depend on, as plain values: manifest, sampling, pixels,
+                length of captions.
+        """
+        if self.cache_folder is not None:
+            settings = {"head": type(self.head).__name__, "masked": self.head.masked}
+            self.cache = TeacherCache(
+                self.cache_folder,
+                weights=digest(self.state_dict()),
+                preprocessing={**facts, "teacher": settings},
+            )
+
+    @torch.no_grad()
+    def forward(self, batch: CaptionBatch) -> Teaching:
+        """Teach one batch.
+
+        Raises:
+            ConfigurationError: If the towers want other pixels or shorter captions.
+        """
+        captions, videos = self.rows(batch)
+        teaching: Teaching = self.head(captions, videos, batch.caption_video)
+        return teaching
+
+    @torch.no_grad()
+    def rows(self, batch: CaptionBatch) -> tuple[Rows, Rows]:
+        """What the teacher says of each caption and of each video alone.
+
+        Raises:
+            ConfigurationError: If the towers want other pixels or shorter captions.
+        """
+        if self.backbone is None:
+            videos = {"video_id": batch.video_id, "mask": batch.video_mask}
+            return {"caption_id": batch.caption_id}, videos
+        with torch.autocast(batch.video.device.type, enabled=False):
+            if self.cache is None:
+                everything = slice(None)
+                return self._captions(batch, everything), self._videos(batch, everything)
+            return (
+                self.cache.fetch("caption", batch.caption_id, lambda at: self._captions(batch, at)),
+                self.cache.fetch("video", batch.video_id, lambda at: self._videos(batch, at)),
+            )
+
+    def _captions(self, batch: CaptionBatch, at: Tensor | slice) -> Rows:
+        head, towers = self._parts()
+        return head.encode_captions(*towers.embed_text(batch.tokens[at]))
+
+    def _videos(self, batch: CaptionBatch, at: Tensor | slice) -> Rows:
+        head, towers = self._parts()
+        features = towers(batch.video[at])
+        tokens = features.embedding.unsqueeze(2)  # [B, T, 1, E]
+        if head.reads_patches:
+            tokens = towers.final_norm(features.tokens) @ towers.projection[0]  # [B, T, N, E]
+        return head.encode_videos(tokens, batch.video_mask[at])
+
+    def _parts(self) -> tuple[FeatureTeacher, CLIP]:
+        assert isinstance(self.head, FeatureTeacher)
+        assert self.backbone is not None
+        return self.head, self.backbone
