@@ -11,12 +11,17 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from video_adapt.errors import ConfigurationError
 
+from .bert_adam import BertAdam
 from .schedules import DistCosine, Schedule, StepSchedule
 
 NamedParameter = tuple[str, nn.Parameter]
-Algorithm = Literal["AdamW", "Adam"]
+Algorithm = Literal["AdamW", "Adam", "BertAdam"]
 NO_DECAY_SUFFIXES = ("cls_token", "positional_embedding")
-_ALGORITHMS: dict[Algorithm, type[Optimizer]] = {"AdamW": AdamW, "Adam": Adam}
+_ALGORITHMS: dict[Algorithm, type[Optimizer]] = {
+    "AdamW": AdamW,
+    "Adam": Adam,
+    "BertAdam": BertAdam,
+}
 
 
 class Recipe(Protocol):
