@@ -1,5 +1,6 @@
 """Text-to-video retrieval: what turns frames into one vector, compares it, and teaches it."""
 
+from .gather import cached_step, gather
 from .losses import (
     coarse_loss,
     contrastive_loss,
@@ -27,9 +28,11 @@ __all__ = [
     "TemporalTransformer",
     "TightSimilarity",
     "Transformer",
+    "cached_step",
     "coarse_loss",
     "contrastive_loss",
     "fine_loss",
+    "gather",
     "in_blocks",
     "masked_mean",
     "masked_softmax",
