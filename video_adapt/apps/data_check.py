@@ -1,7 +1,8 @@
 """``video-adapt data-check``: look at every video of a data set before training on it.
 
-Lists of trimmed clips and annotations of segments in long videos are told apart by the class that
-an experiment file names or, without one, by ``--segments`` or a JSON object with a ``database``.
+Lists of trimmed clips, annotations of segments in long videos and captions are told apart by the
+class that an experiment file names or, without one, by ``--segments`` (or a JSON object with a
+``database``) and ``--captions``.
 """
 
 import argparse
@@ -19,19 +20,25 @@ from typing import TYPE_CHECKING, Any
 from video_adapt.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from data_modules import KineticsDataModule, THUMOSDataModule
+    from data_modules import KineticsDataModule, MSRVTTDataModule, THUMOSDataModule
     from data_modules.annotations import Split
     from data_modules.checks import VideoFacts
     from data_modules.problems import Problem, Problems
 
-    DataModule = KineticsDataModule | THUMOSDataModule
+    DataModule = KineticsDataModule | THUMOSDataModule | MSRVTTDataModule
 
-HELP = "find missing, broken, copied, leaking and mislabelled videos of a data set"
+HELP = "find missing, broken, copied, leaking, mislabelled and uncaptioned videos of a data set"
 _LIST_ARGUMENTS = ("root", "train", "val", "test", "classes", "format")
 _SEGMENT_ARGUMENTS = (
     *("root", "train", "val", "test", "classes", "subsets", "exclude"),
     *("ignore_labels", "video_path", "features", "sampler", "frames_per_chunk"),
 )
+_CAPTION_ARGUMENTS = (
+    *("root", "train", "val", "test", "captions", "video_path"),
+    *("paragraph", "until_s", "max_words"),
+)
+_ARGUMENTS = {"THUMOSDataModule": _SEGMENT_ARGUMENTS, "MSRVTTDataModule": _CAPTION_ARGUMENTS}
+_FLAGS = (*_LIST_ARGUMENTS, "captions")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", help="format of the lists (default: told from their content)")
     parser.add_argument(
         "--segments", action="store_true", help="the lists tell of segments in long videos"
+    )
+    parser.add_argument(
+        "--captions",
+        nargs="+",
+        metavar="FILE",
+        help="captions of the videos that the lists name; without a list, of training",
     )
     parser.add_argument("--decode", action="store_true", help="decode every frame, not the headers")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="parallel readers")
@@ -76,16 +89,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _data_module(args: argparse.Namespace) -> "DataModule":
-    from data_modules import KineticsDataModule, THUMOSDataModule
+    import data_modules
 
     name, given = _data_of(args.config) if args.config else ("", {})
-    given |= {key: found for key in _LIST_ARGUMENTS if (found := getattr(args, key)) is not None}
+    given |= {key: found for key in _FLAGS if (found := getattr(args, key)) is not None}
     if "root" not in given:
         raise ConfigurationError("data-check needs -c EXPERIMENT.yaml or --root FOLDER")
-    segments = args.segments or name == "THUMOSDataModule" or (not name and _has_database(given))
-    known = _SEGMENT_ARGUMENTS if segments else _LIST_ARGUMENTS
-    chosen = {key: value for key, value in given.items() if key in known}
-    return (THUMOSDataModule if segments else KineticsDataModule)(**_built(chosen))
+    if args.captions and not any(given.get(key) for key in ("train", "val", "test")):
+        given["train"] = args.captions[0]
+    if args.captions:
+        name = "MSRVTTDataModule"
+    elif args.segments or (not name and _has_database(given)):
+        name = "THUMOSDataModule"
+    known = _ARGUMENTS.get(name, _LIST_ARGUMENTS)
+    chosen = _built({key: value for key, value in given.items() if key in known})
+    if name == "THUMOSDataModule":
+        return data_modules.THUMOSDataModule(**chosen)
+    if name == "MSRVTTDataModule":
+        return data_modules.MSRVTTDataModule(**chosen)
+    return data_modules.KineticsDataModule(**chosen)
 
 
 def _has_database(given: Mapping[str, Any]) -> bool:
@@ -128,7 +150,7 @@ def _data_of(config: Path) -> tuple[str, dict[str, Any]]:
         arguments = data.get("init_args", data) if isinstance(data, DictConfig) else {}
         name = str(data.get("class_path", "")) if isinstance(data, DictConfig) else ""
         name = name.rpartition(".")[2]
-        keys = _SEGMENT_ARGUMENTS if name == "THUMOSDataModule" else _LIST_ARGUMENTS
+        keys = _ARGUMENTS.get(name, _LIST_ARGUMENTS)
         # One by one: other values may refer to parts of the experiment that are not loaded here.
         given = {key: arguments.get(key) for key in keys}
         plain = {
@@ -183,16 +205,27 @@ def _check(
     facts: "Mapping[str, VideoFacts]",
     problems: "Problems",
 ) -> None:
-    from data_modules import THUMOSDataModule
+    from data_modules import MSRVTTDataModule, THUMOSDataModule
+    from data_modules.caption_checks import check_captions
     from data_modules.checks import check_manifests
     from data_modules.segment_checks import check_segments, check_subsets
 
-    if not isinstance(module, THUMOSDataModule):
+    if isinstance(module, MSRVTTDataModule):
+        check_captions(manifests, facts, module, _token_counter(), problems)
+    elif isinstance(module, THUMOSDataModule):
+        for rows in module.annotated(problems):
+            check_subsets(rows, module.subsets, problems)
+        check_segments(manifests, facts, module, problems)
+    else:
         check_manifests(manifests, facts, problems)
-        return
-    for rows in module.annotated(problems):
-        check_subsets(rows, module.subsets, problems)
-    check_segments(manifests, facts, module, problems)
+
+
+def _token_counter() -> "Callable[[str], int]":
+    """Counts the tokens that CLIP makes of a caption, with those of its start and end."""
+    from open_clip import SimpleTokenizer  # takes seconds, and only captions need it
+
+    tokenizer = SimpleTokenizer()
+    return lambda text: len(tokenizer.encode(text)) + 2
 
 
 def _inspect(
