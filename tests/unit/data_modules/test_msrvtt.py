@@ -7,18 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from data_modules import LoaderOptions, MSRVTTDataModule
+from data_modules import CaptionedVideo, LoaderOptions, MSRVTTDataModule
+from data_modules.caption_dataset import CaptionDataset
 from video_adapt.batches import DecodedCaptions
 from video_adapt.errors import AnnotationError, ConfigurationError, VideoDecodeError
 from video_adapt.video import MiddleSampler, SecondSampler, TrainTransform
 
 from .captioned_videos import CAPTIONS, TRAINED, Words, write_captioned, write_lists
-from .conftest import contents
+from .conftest import contents, write_video
 from .test_kinetics import Spec
 
 ALONE = LoaderOptions(batch_size=2, num_workers=0, short_side=None)
@@ -243,3 +245,29 @@ def test_split_column_of_ones_own_list(root: Path, tmp_path: Path) -> None:
     assert module.captions("val") == ["y"]
     assert module.captions("test") == ["y"]
     np.testing.assert_array_equal(module.caption_video("train"), [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("kept", "end_s", "refused"), [(12, None, True), (12, 9.0, True), (12, 0.2, False)]
+)
+def test_a_video_whose_end_was_cut_off_is_broken(
+    tmp_path: Path, kept: int, end_s: float | None, refused: bool
+) -> None:
+    path = tmp_path / "cut.mp4"
+    write_video(path, 0, frames=24)
+    with av.open(str(path)) as container:
+        places = sorted(packet.pos for packet in container.demux(video=0) if packet.size)
+    path.write_bytes(path.read_bytes()[: places[kept]])
+    entry = CaptionedVideo("cut", str(path), "list:3", None, end_s, ())
+    dataset = CaptionDataset([entry], np.array([0, 1]), SecondSampler())
+    sample = dataset[0, 0]
+    assert bool(sample.broken) == (sample.frames is None) == refused
+    if refused:
+        assert f"{path}: cut off: its header promises 24" in sample.broken[0].cause
+    packed = dataset.collate([sample])
+    assert packed.unpack().caption_id.tolist() == ([] if refused else [0])
+
+
+def test_short_sides_are_scaled_while_decoding(root: Path) -> None:
+    (batch,) = _module(root, loader=replace(ALONE, short_side=24)).val_dataloader()
+    assert batch.frames[0].shape[-2:] == (24, 32)
