@@ -12,6 +12,7 @@ from tests.parity.checks.teachclip_clip4clip import load_student, positions_of
 from video_adapt.backbones import CLIP
 from video_adapt.backbones.clip_weights import CLIP_KEYS
 from video_adapt.checkpoints import convert_keys
+from video_adapt.methods.teachclip import convert
 from video_adapt.methods.teachclip.network import StudentSpec, VectorStudent, VideoReading
 from video_adapt.methods.teachclip.published import STUDENT_KEYS, TOWER_KEYS
 from video_adapt.retrieval import MeanPooling, similarity_matrix
@@ -159,6 +160,8 @@ def video_from_pixels(case: Case) -> None:
 @check("teachclip", "train_step_loss")
 def train_step(case: Case) -> None:
     backbone, student, inputs = build_towers(case), build_student(case), case.group("inputs")
+    report = convert.load_student(student, backbone, case.group("weights"))
+    assert len(report.loaded) == len(case.group("weights"))
     backbone.train()
     student.train()
     video, mask = inputs["video"][:, 0, :, 0], inputs["video_mask"][:, 0].bool()

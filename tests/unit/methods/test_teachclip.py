@@ -1,3 +1,4 @@
+import copy
 import logging
 
 import pytest
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from tests.unit.methods.captioned_clips import captioning_clip, captions
+from tests.unit.retrieval.processes import as_processes
 from video_adapt.errors import AnnotationError, ConfigurationError
 from video_adapt.methods.teachclip import StudentSpec, Taught, TeachCLIP
 from video_adapt.methods.teachclip.network import start_from_text
@@ -18,7 +20,7 @@ from video_adapt.retrieval import (
     contrastive_loss,
     fine_loss,
 )
-from video_adapt.retrieval.teachers import XCLIP, ScoreFile, XPool
+from video_adapt.retrieval.teachers import XCLIP, ScoreFile, Teacher, XPool
 from video_adapt.tasks import RetrievalOptimizerSpec, WarmupCosine, load_method
 
 # The loaders here have no workers and no validation, on purpose.
@@ -46,6 +48,16 @@ def xpool(**settings):
     with torch.random.fork_rng():
         torch.manual_seed(3)
         return Taught(XPool(16), backbone=captioning_clip(seed=3), **settings)
+
+
+class MeanTeacher(Teacher):
+    """Reads no towers."""
+
+    def similarity(self, captions, videos):
+        return captions["caption_id"][:, None] * videos["video_id"]
+
+    def relevance(self, captions, own_videos, shown):
+        return None
 
 
 class Captions(LightningDataModule):
@@ -165,7 +177,7 @@ def test_the_loss_of_a_taught_student_in_words(tmp_path):
     scores = method.similarity(method.read_captions(batch.tokens), reading.feature)
     coarse, fine = [], []
     for teacher in teachers:
-        told = teacher(batch)
+        told = teacher(batch, batch.caption_video)
         coarse.append(coarse_loss(scores, told.similarity))
         fine.append(fine_loss(reading.frame_logits, told.relevance, mask=batch.video_mask))
     expected = {
@@ -183,7 +195,7 @@ def test_the_loss_of_a_taught_student_in_words(tmp_path):
 
 def test_each_caption_is_taught_the_frames_of_its_own_video():
     method, batch = build(teachers=[xclip()]).eval(), captions([2, 0, 1, 2])
-    told = method.teachers[0](batch)
+    told = method.teachers[0](batch, batch.caption_video)
     logits = method.student(method.encode(batch.video).embedding, batch.video_mask).frame_logits
     own = batch.caption_video
     expected = fine_loss(logits[own], told.relevance, mask=batch.video_mask[own])
@@ -195,7 +207,7 @@ def test_an_unmasked_student_is_taught_on_padding_too():
     method = TeachCLIP(captioning_clip(), student=student, teachers=[xclip()]).eval()
     batch = captions(ONE_EACH)
     method.teachers[0].head.masked = False
-    told = method.teachers[0](batch)
+    told = method.teachers[0](batch, batch.caption_video)
     logits = method.student(method.encode(batch.video).embedding, batch.video_mask).frame_logits
     torch.testing.assert_close(method.losses(batch)["fine"], fine_loss(logits, told.relevance))
 
@@ -232,11 +244,11 @@ def test_cached_teaching_is_live_teaching_without_towers(tmp_path):
     live, batch = xclip(), captions([0, 1, 2, 1])
     cached = xclip(cache=tmp_path)
     cached.open_cache({"manifest": "0123"})
-    first = cached(batch)
+    first, own = cached(batch, batch.caption_video), batch.caption_video
     cached._captions = cached._videos = lambda *call: pytest.fail("a tower ran")
-    for told in (first, cached(batch)):
-        torch.testing.assert_close(told.similarity, live(batch).similarity)
-        torch.testing.assert_close(told.relevance, live(batch).relevance)
+    for told in (first, cached(batch, own)):
+        torch.testing.assert_close(told.similarity, live(batch, own).similarity)
+        torch.testing.assert_close(told.relevance, live(batch, own).relevance)
 
 
 def test_a_run_fills_the_cache_of_its_teacher(tmp_path):
@@ -277,7 +289,7 @@ def test_a_file_of_scores_teaches_without_towers(tmp_path):
     save_file({"similarity": scores}, tmp_path / "scores.safetensors")
     method = build(teachers=[Taught(ScoreFile(tmp_path / "scores.safetensors"))]).eval()
     batch = captions(ONE_EACH)
-    told = method.teachers[0](batch)
+    told = method.teachers[0](batch, batch.caption_video)
     torch.testing.assert_close(told.similarity, scores[:, 10:])
     terms = method.losses(batch)
     assert terms["coarse"] > 0
@@ -289,6 +301,8 @@ def test_a_file_of_scores_teaches_without_towers(tmp_path):
     [
         ({"head": XPool(16)}, "XPool needs a backbone"),
         ({"head": XPool(16), "backbone": captioning_clip(), "weight": 0.0}, "weight=0.0"),
+        ({"head": MeanTeacher(), "cache": "x"}, "reads no towers: cache"),
+        ({"head": MeanTeacher(), "backbone": captioning_clip()}, "MeanTeacher reads no towers"),
     ],
 )
 def test_teachers_that_cannot_teach_are_refused(settings, message):
@@ -301,3 +315,41 @@ def test_a_frozen_backbone_builds_no_graph():
     assert not method.encode(batch.video).embedding.requires_grad
     assert not method.read_captions(batch.tokens).requires_grad
     assert F.normalize(method(batch.video, batch.video_mask)).requires_grad
+
+
+def share(batch, first, last):
+    """Some videos of a batch with their captions, as one process gets them."""
+    mine = (batch.caption_video >= first) & (batch.caption_video < last)
+    return batch._replace(
+        video=batch.video[first:last],
+        video_mask=batch.video_mask[first:last],
+        tokens=batch.tokens[mine],
+        caption_video=batch.caption_video[mine] - first,
+        video_id=batch.video_id[first:last],
+        caption_id=batch.caption_id[mine],
+    )
+
+
+@pytest.mark.parametrize("kind", ["afa", "meanP", "tightTransf"])
+def test_processes_learn_what_one_learns_from_all_their_pairs(kind):
+    whole = captions([0, 1, 1, 2, 0])
+    whole = whole._replace(video_id=torch.tensor([5, 6, 5]))
+
+    def learn(method, batch):
+        terms = method.losses(batch)
+        terms["loss"].backward()
+        return terms, {k: p.grad for k, p in method.named_parameters() if p.grad is not None}
+
+    method = build(kind, teachers=[xclip()]).eval()
+    copies = [copy.deepcopy(method) for _ in range(2)]
+    terms, grads = learn(method, whole)
+    # Captions of a process stand together, so the order of captions differs: no term depends on it.
+    shares = [share(whole, 0, 2), share(whole, 2, 3)]
+    found = as_processes(lambda rank: learn(copies[rank], shares[rank]), len(shares))
+    for told, _ in found:
+        for name, value in terms.items():
+            torch.testing.assert_close(told[name], value, atol=1e-5, rtol=1e-4)
+    assert grads.keys() == found[0][1].keys() == found[1][1].keys()
+    for name, grad in grads.items():
+        mean = (found[0][1][name] + found[1][1][name]) / 2
+        torch.testing.assert_close(mean, grad, atol=2e-4, rtol=5e-3, msg=lambda m, n=name: n + m)

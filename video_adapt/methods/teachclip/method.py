@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch import distributed as dist
 
 from video_adapt.adapters import Adapter, inject
 from video_adapt.backbones import CLIP
 from video_adapt.batches import CaptionBatch
 from video_adapt.errors import ConfigurationError
-from video_adapt.retrieval import TeachingLoss, positive_pairs
+from video_adapt.retrieval import TeachingLoss, gather, positive_pairs
 from video_adapt.tasks import (
     FrozenBackboneMixin,
     RetrievalOptimizerSpec,
@@ -92,21 +93,22 @@ class TeachCLIP(FrozenBackboneMixin, RetrievalTask):
         return self.student.compare(text, video, self.backbone.logit_scale)
 
     def losses(self, batch: CaptionBatch) -> Mapping[str, Tensor]:
-        """The weighted sum, and its terms: contrastive, coarse, fine."""
+        """The weighted sum, and its terms: contrastive, coarse, fine; of all processes together."""
         reading = self._read(batch.video, batch.video_mask)
-        scores = self.similarity(self.read_captions(batch.tokens), reading.feature)
-        own, logits = batch.caption_video, reading.frame_logits
-        taught = [teacher(batch) for teacher in self.teachers]
-        ids = batch.video_id if self.multi_positive else torch.arange(len(batch.video_id))
-        ids = ids.to(own.device)
+        text, video = gather(self.read_captions(batch.tokens)), gather(reading.feature)
+        own, ids, mask = _everywhere(batch)
+        logits = None if reading.frame_logits is None else gather(reading.frame_logits)
+        taught = [teacher(batch, own) for teacher in self.teachers]
+        if not self.multi_positive:
+            ids = torch.arange(len(ids), device=ids.device)
         terms = self.teaching(
-            scores,
+            self.similarity(text, video),
             None if logits is None else logits[own],  # [Q, T]
             teachers=[teaching.similarity for teaching in taught],
             relevance=[teaching.relevance for teaching in taught],
             teacher_weights=[teacher.weight for teacher in self.teachers],
             positives=positive_pairs(ids[own], ids),
-            mask=batch.video_mask[own] if self.masked else None,
+            mask=mask[own] if self.masked else None,
         )
         named = {"loss": terms.total, "contrastive": terms.contrastive}
         if self.teachers:
@@ -141,3 +143,11 @@ class TeachCLIP(FrozenBackboneMixin, RetrievalTask):
                 "without train_transform; leave out the augmentation or the cache"
             )
         return {"manifest": data.manifest("train").digest(), "input": data.evaluation_recipe()}
+
+
+def _everywhere(batch: CaptionBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """``caption_video``, ``video_id`` and ``video_mask`` of all processes, in their order."""
+    process = dist.get_rank() if dist.is_initialized() else 0
+    makers = gather(torch.full_like(batch.video_id, process))
+    before = (makers < process).sum()  # videos of the processes in front of this one
+    return gather(batch.caption_video + before), gather(batch.video_id), gather(batch.video_mask)

@@ -1,5 +1,6 @@
 """Who teaches: a frozen teacher with the towers it reads, or with a cache in their place."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from video_adapt.adapters import Adapter, inject
 from video_adapt.backbones import CLIP
 from video_adapt.batches import CaptionBatch
-from video_adapt.checkpoints import digest
+from video_adapt.checkpoints import digest, read_state
 from video_adapt.errors import ConfigurationError
+from video_adapt.retrieval import gather
 from video_adapt.retrieval.cache import TeacherCache
 from video_adapt.retrieval.teachers import FeatureTeacher, Rows, Teacher, Teaching
+
+from .convert import load_teacher
+
+logger = logging.getLogger(__name__)
 
 
 class Taught(nn.Module):
@@ -22,7 +29,11 @@ class Taught(nn.Module):
         head: Compares captions with videos.
         backbone: The towers that it reads, with the teacher's own weights; None for a head that
             reads none, such as a file of scores.
+        weights: A published file of this teacher, towers included; None leaves head and backbone
+            as they are given.
         weight: How much this teacher counts beside the others.
+        adapter: What the towers had inside when the teacher was trained, such as the token shift
+            of TS2-Net; one without weights of its own.
         cache: Folder in which what it says of single videos and captions is kept, so that its
             towers run once for each; None runs them in every step.
 
@@ -35,7 +46,9 @@ class Taught(nn.Module):
         head: Teacher,
         *,
         backbone: CLIP | None = None,
+        weights: str | Path | None = None,
         weight: float = 1.0,
+        adapter: Adapter | None = None,
         cache: str | Path | None = None,
     ) -> None:
         super().__init__()
@@ -43,12 +56,19 @@ class Taught(nn.Module):
         if isinstance(head, FeatureTeacher) != (backbone is not None):
             need = "needs a backbone: give it its towers" if backbone is None else "reads no towers"
             raise ConfigurationError(f"teacher {name} {need}")
-        if weight <= 0 or (cache and backbone is None):
+        if weight <= 0:
+            raise ConfigurationError(f"teacher {name} with weight={weight}: it must be positive")
+        if backbone is None and (cache or weights or adapter):
             raise ConfigurationError(
-                f"teacher {name} with weight={weight}, cache={cache}: a weight is positive, and "
-                "only a teacher with towers has something to cache"
+                f"teacher {name} reads no towers: cache, weights and adapter mean nothing to it"
             )
         self.head, self.backbone, self.weight = head, backbone, weight
+        if backbone is not None and weights is not None:
+            report = load_teacher(head, backbone, read_state(weights))
+            logger.info("teacher %s: %s: %s", name, weights, report.render())
+        if backbone is not None and adapter is not None:
+            inject(backbone, adapter, reads_patches=self._parts()[0].reads_patches)
+        self.adapter = None if adapter is None else f"{type(adapter).__name__} {vars(adapter)}"
         self.cache_folder = cache
         self.cache: TeacherCache | None = None
         self.requires_grad_(False).eval()
@@ -61,7 +81,11 @@ class Taught(nn.Module):
                 length of captions.
         """
         if self.cache_folder is not None:
-            settings = {"head": type(self.head).__name__, "masked": self.head.masked}
+            settings = {
+                "head": type(self.head).__name__,
+                "adapter": self.adapter,
+                **self._parts()[0].settings,
+            }
             self.cache = TeacherCache(
                 self.cache_folder,
                 weights=digest(self.state_dict()),
@@ -69,14 +93,20 @@ class Taught(nn.Module):
             )
 
     @torch.no_grad()
-    def forward(self, batch: CaptionBatch) -> Teaching:
-        """Teach one batch.
+    def forward(self, batch: CaptionBatch, caption_video: Tensor) -> Teaching:
+        """Teach the batches of all processes together.
+
+        Args:
+            batch: That of this process.
+            caption_video: Place of the video of every caption among the videos of all processes.
 
         Raises:
             ConfigurationError: If the towers want other pixels or shorter captions.
         """
         captions, videos = self.rows(batch)
-        teaching: Teaching = self.head(captions, videos, batch.caption_video)
+        captions = {name: gather(rows) for name, rows in captions.items()}
+        videos = {name: gather(rows) for name, rows in videos.items()}
+        teaching: Teaching = self.head(captions, videos, caption_video)
         return teaching
 
     @torch.no_grad()
