@@ -9,7 +9,6 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from video_adapt.errors import ConfigurationError
 
@@ -146,10 +145,6 @@ class TemporalLSTM(nn.Module):
         Returns:
             ``[B, T, D]``; padding keeps its own feature.
         """
-        # A video without a frame is run for one step, which nothing reads.
-        lengths = mask.sum(dim=1).clamp(min=1)
-        packed = pack_padded_sequence(frames, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        told, _ = pad_packed_sequence(
-            self.lstm(packed)[0], batch_first=True, total_length=frames.shape[1]
-        )
-        return frames + told
+        # It looks back only: a real frame never hears of the padding behind it.
+        told, _ = self.lstm(frames)
+        return frames + told * mask.unsqueeze(-1)

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from tests.unit.methods.captioned_clips import captioning_clip, captions
 from tests.unit.retrieval.processes import as_processes
+from video_adapt.callbacks.cost import count_multiply_adds
 from video_adapt.errors import AnnotationError, ConfigurationError
 from video_adapt.methods.teachclip import StudentSpec, Taught, TeachCLIP
 from video_adapt.methods.teachclip.network import start_from_text
@@ -340,7 +341,9 @@ def test_processes_learn_what_one_learns_from_all_their_pairs(kind):
         terms["loss"].backward()
         return terms, {k: p.grad for k, p in method.named_parameters() if p.grad is not None}
 
-    method = build(kind, teachers=[xclip()]).eval()
+    # Correlations of the nearly equal scores of a new student would magnify rounding.
+    teaching = TeachingLoss(coarse_distance="cross_entropy")
+    method = build(kind, teachers=[xclip()], teaching=teaching).eval()
     copies = [copy.deepcopy(method) for _ in range(2)]
     terms, grads = learn(method, whole)
     # Captions of a process stand together, so the order of captions differs: no term depends on it.
@@ -352,4 +355,21 @@ def test_processes_learn_what_one_learns_from_all_their_pairs(kind):
     assert grads.keys() == found[0][1].keys() == found[1][1].keys()
     for name, grad in grads.items():
         mean = (found[0][1][name] + found[1][1][name]) / 2
-        torch.testing.assert_close(mean, grad, atol=2e-4, rtol=5e-3, msg=lambda m, n=name: n + m)
+        torch.testing.assert_close(mean, grad, atol=1e-5, rtol=1e-3, msg=lambda m, n=name: n + m)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_operations_of_reading_a_video_can_be_counted(kind):
+    method, batch = build(kind), captions(ONE_EACH)
+    counts = [count_multiply_adds(method, batch.video[:n], batch.video_mask[:n]) for n in (1, 2)]
+    assert counts[1] == 2 * counts[0] > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mixed_precision_learns(kind):
+    method, batch = build(kind, teachers=[xclip()]).train(), captions(ONE_EACH)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = method.losses(batch)["loss"]
+    assert found.dtype == torch.float32
+    found.backward()
+    assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
