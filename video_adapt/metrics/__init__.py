@@ -43,6 +43,7 @@ from .retrieval_figures import (
     bootstrap_intervals,
     retrieval_figures,
 )
+from .retrieval_plots import plot_recall_curves
 from .retrieval_ranks import Ranking, TiePolicy, count_wrong, rank_queries
 from .retrieval_recall import Directions, RetrievalRecall, RetrievalResult, retrieval_recall
 from .retrieval_scores import (
@@ -103,6 +104,7 @@ __all__ = [
     "plot_error_profile",
     "plot_false_alarms",
     "plot_precision_recall",
+    "plot_recall_curves",
     "rank_queries",
     "recall_at_multiples",
     "retrieval_figures",

@@ -242,8 +242,8 @@ def _above_and_equal(block: Tensor, value: Tensor, dim: int) -> tuple[Tensor, Te
 
 
 def _numbers(scores: Tensor) -> Tensor:
-    """A copy in float32, in which what is not a number is -inf."""
-    return scores.float().nan_to_num(-torch.inf, torch.inf, -torch.inf)
+    """In float32, and -inf where there is no number; in place."""
+    return scores.float().nan_to_num_(-torch.inf, torch.inf, -torch.inf)
 
 
 def _hide(block: Tensor, owner: Tensor) -> Tensor:

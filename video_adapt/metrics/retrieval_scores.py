@@ -9,8 +9,9 @@ from torch import Tensor
 
 from video_adapt.errors import ConfigurationError
 
-# Scores held at once, whatever the number of videos: 10 MB in float32.
-_BLOCK_SCORES = 2_500_000
+# Scores held at once, whatever the number of videos: 4 MB in float32, which stay in a cache while
+# they are counted in four ways.
+_BLOCK_SCORES = 1_000_000
 
 
 class PairScores(ABC):
@@ -26,7 +27,14 @@ class PairScores(ABC):
 
     @abstractmethod
     def block(self, rows: Tensor) -> Tensor:
-        """Scores ``[b, V]`` of the captions ``rows``, int64 ``[b]``, against all videos."""
+        """Scores of some captions against all videos.
+
+        Args:
+            rows: The captions, int64 ``[b]``.
+
+        Returns:
+            ``[b, V]``, not shared with anything: the caller may write into it.
+        """
 
     def pairs(self, rows: Tensor, videos: Tensor) -> Tensor:
         """Scores ``[b]`` of the captions ``rows`` against one video each, int64 ``[b]``."""
@@ -121,7 +129,7 @@ class SimilarityScores(PairScores):
 
     def block(self, rows: Tensor) -> Tensor:
         """See :meth:`PairScores.block`."""
-        return self.similarity(self.text[rows.to(self.text.device)], self.video)
+        return self.similarity(self.text[rows.to(self.text.device)], self.video).clone()
 
 
 class DualSoftmax(PairScores):
