@@ -285,7 +285,7 @@ def _lines_of(key: str, text: str) -> list[int]:
     """Line of every match of a key, which ``json.loads`` does not tell."""
     lines: list[int] = []
     line, position = 1, 0
-    for found in re.finditer(r"(?<!\\)" + key, text):
+    for found in re.finditer(key, text):
         line += text.count("\n", position, found.start())
         position = found.start()
         lines.append(line)
@@ -295,5 +295,5 @@ def _lines_of(key: str, text: str) -> list[int]:
 def _lines_of_keys(text: str) -> dict[str, int]:
     """Line of the last list, object or text under each key."""
     key = r'"((?:[^"\\]|\\.)*)"\s*:\s*["\[{]'
-    names = (json.loads(f'"{name}"') for name in re.findall(r"(?<!\\)" + key, text))
+    names = (json.loads(f'"{name}"') for name in re.findall(key, text))
     return dict(zip(names, _lines_of(key, text), strict=True))
