@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from video_adapt.errors import ConfigurationError
 
+from .outputs import whole_file
+
 if TYPE_CHECKING:
     from data_modules import KineticsDataModule, MSRVTTDataModule, THUMOSDataModule
     from data_modules.annotations import Split
@@ -274,4 +276,5 @@ def _write_json(
     path: Path, found: "Iterable[Problem]", counts: Mapping[str, int], unit: str
 ) -> None:
     report = {unit: dict(counts), "problems": [problem._asdict() for problem in found]}
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    with whole_file(path) as file:
+        file.write(json.dumps(report, indent=1) + "\n")

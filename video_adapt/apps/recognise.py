@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from video_adapt.errors import ConfigurationError, VideoDecodeError
 
+from .outputs import whole_file
+
 if TYPE_CHECKING:
     from video_adapt.reports.sheets import SheetRow
 
@@ -146,16 +148,15 @@ def _write_text(target: str, text: str) -> None:
     if target == "-":
         sys.stdout.write(text)
     else:
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        Path(target).write_text(text, encoding="utf-8")
+        with whole_file(target) as file:
+            file.write(text)
 
 
 def _write_rows(target: str, records: Iterable[dict[str, Any]]) -> None:
     if target == "-":
         _fill(sys.stdout, records)
         return
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
-    with Path(target).open("w", newline="", encoding="utf-8") as file:
+    with whole_file(target) as file:
         _fill(file, records)
 
 

@@ -140,12 +140,15 @@ def write_world(root: Path, spec: WorldSpec, *, workers: int = 1) -> bool:
     building = root.with_name(f".{root.name}.partial")
     shutil.rmtree(building, ignore_errors=True)
     jobs = [job for split in SPLITS for job in _jobs(building, spec, split)]
-    for folder in {job.path.parent for job in jobs}:
-        folder.mkdir(parents=True)
-    _render_all(jobs, spec, workers)
-    _ANNOTATE[spec.layout](building, spec, jobs)
-    _write_json(building / "world.json", {"spec": record, "classes": spec.class_names})
-    building.replace(root)
+    try:
+        for folder in {job.path.parent for job in jobs}:
+            folder.mkdir(parents=True)
+        _render_all(jobs, spec, workers)
+        _ANNOTATE[spec.layout](building, spec, jobs)
+        _write_json(building / "world.json", {"spec": record, "classes": spec.class_names})
+        building.replace(root)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)  # what a failure left
     return True
 
 

@@ -1,6 +1,7 @@
 """The world on disk: real files, true annotations, the same on every run."""
 
 import csv
+import errno
 import json
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import av
 import pytest
 
 from video_adapt.errors import ConfigurationError
+from video_adapt.video import synthetic_files
 from video_adapt.video.synthetic import MOTIONS, ONE_WAY
 from video_adapt.video.synthetic_files import WorldSpec, write_world
 from video_adapt.video.synthetic_render import read_frame_code
@@ -131,3 +133,13 @@ def test_default_classes():
 def test_impossible_specifications_are_refused(values, message):
     with pytest.raises(ConfigurationError, match=message):
         replace(SMALL, **values)
+
+
+def test_a_world_that_fails_on_the_way_leaves_nothing(tmp_path, monkeypatch):
+    def fill_up(folder, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(synthetic_files, "_write_json", fill_up)
+    with pytest.raises(OSError, match="No space"):
+        write_world(tmp_path / "world", SMALL)
+    assert not list(tmp_path.iterdir())
