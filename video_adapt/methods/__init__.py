@@ -2,5 +2,6 @@
 
 from .adatad import AdaTAD
 from .dual_encoder import DiST
+from .teachclip import TeachCLIP
 
-__all__ = ["AdaTAD", "DiST"]
+__all__ = ["AdaTAD", "DiST", "TeachCLIP"]
