@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from video_adapt.retrieval.similarity import MAX_LOGIT_SCALE
+from video_adapt.retrieval.similarity import MAX_LOGIT_SCALE, temperature
 
 Rows = dict[str, Tensor]
 # A regular expression of a whole published name, ours for it, and what to do to the tensor;
@@ -127,7 +127,7 @@ class FeatureTeacher(Teacher):
     @property
     def scale(self) -> Tensor:
         """What multiplies cosines, at most 100."""
-        return self.logit_scale.float().clamp(max=MAX_LOGIT_SCALE).exp()
+        return temperature(self.logit_scale)
 
 
 def _full_precision(rows: Rows) -> Rows:

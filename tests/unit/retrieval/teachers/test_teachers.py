@@ -1,5 +1,7 @@
 """What every teacher keeps to."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -92,3 +94,10 @@ def test_temperature_stops_at_100(build):
     teacher = build()
     teacher.logit_scale.data.fill_(9.0)
     assert teacher.scale.item() == pytest.approx(100, rel=1e-5)
+
+
+def test_a_temperature_at_its_limit_can_learn(build):
+    teacher = build()
+    torch.nn.init.constant_(teacher.logit_scale, math.log(100))
+    teacher.scale.backward()
+    assert teacher.logit_scale.grad.item() == pytest.approx(100.0, rel=1e-4)
