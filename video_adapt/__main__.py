@@ -16,7 +16,10 @@ TRAINER_COMMANDS = {
     "test": "measure a method on its test videos, all views",
     "predict": "write the predictions of a method",
 }
-APPS = ("recognise", "detect", "features", "report", "prepare", "data_check", "convert", "world", "bench")
+APPS = (
+    *("recognise", "detect", "features", "report", "prepare"),
+    *("data_check", "convert", "world", "bench"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
