@@ -26,9 +26,7 @@ def build(case: Case) -> AdaTAD:
         adapter_lr=config["adapter_lr"],
         weight_decay=config["weight_decay"],
         backbone_weight_decay=config["adapter_weight_decay"],
-        schedule=WarmupCosine(
-            max_epochs=config["max_epoch"], warmup_epochs=config["warmup_epoch"]
-        ),
+        schedule=WarmupCosine(max_epochs=config["max_epoch"], warmup_epochs=config["warmup_epoch"]),
     )
     method = AdaTAD(
         VideoMAE.from_config(architecture(config)),
