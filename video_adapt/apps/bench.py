@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 HELP = "measure training and decoding side by side, as tables and pictures"
 
-PARTS = ("step", "memory", "decode", "detect", "segments")
+PARTS = ("step", "memory", "decode", "detect", "segments", "ranking")
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only",
         choices=PARTS,
         help="measure one part alone: steps on clips, memory of steps on long videos, decoding, "
-        "memory of detection in an hour of video, or what is done to segments",
+        "memory of detection in an hour of video, what is done to segments, or ranking all "
+        "pairs of a retrieval test set",
     )
     parser.add_argument("--size", default="base", help="VideoMAE of the long videos")
     parser.add_argument("--chunks", type=int, default=4, help="their length, in 16 frames")
@@ -57,6 +58,10 @@ def run(args: argparse.Namespace) -> int:
         from video_adapt.reports import bench_segments
 
         _write(args.out, "segments", bench_segments.render(bench_segments.run()))
+    if "ranking" in wanted:
+        from video_adapt.reports import bench_ranking
+
+        _write(args.out, "ranking", bench_ranking.render(bench_ranking.run()))
     return 0
 
 

@@ -129,22 +129,21 @@ def count_wrong(scores: PairScores, owner: Tensor) -> AllCounts:
     right = _RightPairs(scores, owner)
     nth = [_Columns(*right.nth(k)) for k in range(right.most)]
     groups = _Columns(right.best, torch.arange(scores.num_videos, device=right.own.device))
-    t2v = [torch.zeros(3, 0, dtype=torch.int64)]
+    by_row = torch.zeros(3, len(owner), dtype=torch.int64)
     for start, stop in _whole_groups(right.sizes, scores.block_rows):
         few, of = right.rows[start:stop], right.owner[start:stop].to(right.own.device)
         block = _numbers(scores.block(few))
         if right.most > 1:  # else a group is its caption
             best, present = _best_of_groups(block, of)
             groups.add(_hide(best, present), present)
-        t2v.append(_count_rows(_hide(block, of), right.own[start:stop], of))
+        by_row[:, start:stop] = _count_rows(_hide(block, of), right.own[start:stop], of)
         for columns in nth:
             columns.add(block, few.to(block.device))
-    by_row = torch.cat(t2v, dim=1)[:, right.back]
     by_column = right.collect([columns.counts for columns in nth])
     by_group = (groups if right.most > 1 else nth[0]).counts if nth else by_column
     own, videos = right.own[right.back], right.videos
     return AllCounts(
-        t2v=_as_counts(torch.arange(len(owner)), owner, own, by_row),
+        t2v=_as_counts(torch.arange(len(owner)), owner, own, by_row[:, right.back]),
         v2t=_as_counts(owner, owner, own, by_column),
         v2t_groups=_as_counts(videos, videos, right.best[videos], by_group[:, videos]),
     )

@@ -38,11 +38,12 @@ class PairScores(ABC):
 
     def pairs(self, rows: Tensor, videos: Tensor) -> Tensor:
         """Scores ``[b]`` of the captions ``rows`` against one video each, int64 ``[b]``."""
-        parts = [
-            self.block(few).gather(1, of[:, None].to(few.device))[:, 0]
-            for few, of in zip(self._split(rows), self._split(videos), strict=True)
-        ]
-        return torch.cat(parts)
+        # Into one tensor: small ones between the blocks would keep the blocks' memory apart.
+        own = self.block(rows[:0]).new_empty(len(rows))
+        for at in torch.arange(len(rows)).split(self.block_rows):
+            block = self.block(rows[at])
+            own[at[0] : at[-1] + 1] = block.gather(1, videos[at, None].to(block.device))[:, 0]
+        return own
 
     def blocks(self) -> Iterator[Tensor]:
         """Scores of all captions in order, a few rows at a time."""
