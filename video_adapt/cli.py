@@ -31,6 +31,7 @@ from .callbacks import (
     Evaluation,
     PeakMemory,
     Progress,
+    RetrievalEvaluation,
     SaveConfig,
     WandbTracker,
 )
@@ -63,6 +64,7 @@ PACKAGES = (
 EVALUATIONS: dict[str, type[EvaluationCallback[Any]]] = {
     "recognition": Evaluation,
     "detection": DetectionEvaluation,
+    "retrieval": RetrievalEvaluation,
 }
 
 

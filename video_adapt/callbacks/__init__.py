@@ -9,6 +9,7 @@ from .ema import EMA
 from .evaluation import Evaluation
 from .gpu_memory import PeakMemory
 from .progress import Progress
+from .retrieval_evaluation import RetrievalEvaluation
 from .save_config import SaveConfig
 from .tracking import WandbTracker, run_directory
 
@@ -22,6 +23,7 @@ __all__ = [
     "Evaluation",
     "PeakMemory",
     "Progress",
+    "RetrievalEvaluation",
     "SaveConfig",
     "WandbTracker",
     "count_multiply_adds",

@@ -17,7 +17,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from video_adapt.batches import ClipBatch, SegmentBatch
+from video_adapt.batches import CaptionBatch, ClipBatch, SegmentBatch
 
 from .tracking import log_to_all
 
@@ -126,13 +126,9 @@ class Cost(Callback):
         self._count(trainer, pl_module, batch)
 
     def _count(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
-        if self.multiply_adds is not None or not isinstance(batch, ClipBatch | SegmentBatch):
+        inputs = _one_of(batch)
+        if self.multiply_adds is not None or inputs is None:
             return
-        inputs = (
-            (batch.video[:1], batch.mask[:1])
-            if isinstance(batch, SegmentBatch)
-            else (batch.video[:1],)
-        )
         with trainer.precision_plugin.forward_context():
             self.multiply_adds = count_multiply_adds(pl_module, *inputs)
         parameters = list(pl_module.parameters())
@@ -151,6 +147,18 @@ class Cost(Callback):
                 macs / 1e9,
                 "x".join(map(str, batch.video.shape[1:])),
             )
+
+
+def _one_of(batch: Any) -> tuple[Tensor, ...] | None:
+    """What a method takes, for the first clip, window or video; None for an unknown batch."""
+    match batch:
+        case ClipBatch():
+            return (batch.video[:1],)
+        case SegmentBatch():
+            return batch.video[:1], batch.mask[:1]
+        case CaptionBatch():
+            return batch.video[:1], batch.video_mask[:1]
+    return None
 
 
 def count_multiply_adds(network: nn.Module, *inputs: Tensor) -> int:

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.unit.callbacks.toy import ToyData, ToyRecogniser, quick_trainer
 from video_adapt.backbones import VideoMAE, VideoMAEConfig
+from video_adapt.batches import CaptionBatch
 from video_adapt.callbacks import Cost, count_multiply_adds
 from video_adapt.methods import AdaTAD
 
@@ -156,3 +157,16 @@ def test_a_parameter_may_be_the_argument_of_a_module():
             return self.linear(self.query) + video.sum()
 
     assert count_multiply_adds(Query(), torch.zeros(1)) == 4 * 3
+
+
+def test_a_captioned_video_is_counted_alone_and_with_its_mask():
+    class Reader(nn.Linear):
+        def forward(self, video, mask):
+            return super().forward(video.mean((1, 3, 4)) * mask.any(dim=1, keepdim=True))
+
+    video, mask = torch.zeros(3, 2, 4, 5, 5), torch.ones(3, 2, dtype=torch.bool)
+    ids = torch.arange(3)
+    cost, trainer = Cost(), quick_trainer(None)
+    batch = CaptionBatch(video, mask, torch.zeros(3, 7, dtype=torch.int64), ids, ids, ids)
+    cost.on_validation_batch_end(trainer, Reader(4, 6), None, batch, 0)
+    assert cost.multiply_adds == 4 * 6
