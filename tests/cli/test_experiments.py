@@ -14,8 +14,15 @@ from jsonargparse import ArgumentParser, Namespace
 from data_modules import FeatureFiles
 from video_adapt.cli import VideoAdaptCLI
 from video_adapt.detection import GTAD
-from video_adapt.tasks import DetectionOptimizerSpec, DetectionTask, OptimizerSpec, Task
-from video_adapt.video import FrameSampler, WindowSampler
+from video_adapt.tasks import (
+    DetectionOptimizerSpec,
+    DetectionTask,
+    OptimizerSpec,
+    RetrievalOptimizerSpec,
+    RetrievalTask,
+    Task,
+)
+from video_adapt.video import FrameSampler, MomentSampler, WindowSampler
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(p for p in (ROOT / "experiments").rglob("*.yaml") if "_base" not in p.parts)
@@ -57,12 +64,13 @@ def build():
     """Build model, sampler and features of a parsed file; real towers without weights or memory."""
     parser = ArgumentParser()
     parser.add_subclass_arguments(Task, "model")
-    parser.add_subclass_arguments((FrameSampler, WindowSampler), "sampler")
+    parser.add_subclass_arguments((FrameSampler, MomentSampler, WindowSampler), "sampler")
     parser.add_argument("--features", type=FeatureFiles | None)
 
     def build(config, class_names=CLASSES):
         model, data = config.model.clone(), config.data.init_args
-        model.init_args.class_names = class_names
+        if not retrieves(model):
+            model.init_args.class_names = class_names
         backbone = model.init_args.get("backbone")
         shipped = backbone is not None and "weights" not in backbone.get("init_args", {})
         if backbone is not None and not shipped:
@@ -75,6 +83,11 @@ def build():
             return parser.instantiate(named)
 
     return build
+
+
+def retrieves(model):
+    """Whether a parsed model is a retriever, which tells nothing apart by class."""
+    return model.class_path.rpartition(".")[2] == "TeachCLIP"
 
 
 def on_the_cpu(function):
@@ -114,6 +127,8 @@ def test_the_optimiser_is_stated_in_full(path):
         assert path.stem.endswith("zero_shot"), "trains without a stated optimiser"
     else:
         recipe = DetectionOptimizerSpec if "schedule" in stated else OptimizerSpec
+        if "tower_lr" in stated:
+            recipe = RetrievalOptimizerSpec
         assert set(stated) == {field.name for field in fields(recipe)}
 
 
@@ -129,6 +144,8 @@ def test_the_model_it_names_can_be_built(path, parse, build):
     assert type(built.model).__name__ == written(path)["model"]["class_path"]
     if isinstance(built.model, DetectionTask):
         check_detection(built, config)
+    elif isinstance(built.model, RetrievalTask):
+        check_retrieval(built, config)
     else:
         check_recognition(built, config)
 
@@ -159,6 +176,18 @@ def check_detection(built, config):
             data.loader.short_side >= model.backbone.pixels.image_size
         )
     check_grid(model.detector, built.sampler.positions)
+    check_training(model, config)
+
+
+def check_retrieval(built, config):
+    """The student has a place for every frame, the loader leaves the pixels that it takes."""
+    model, data = built.model, config.data.init_args
+    places = model.backbone.text.context_length
+    assert built.sampler.num_frames + 1 <= places
+    assert data.max_words <= places
+    assert data.loader.short_side is None or (
+        data.loader.short_side >= model.backbone.pixels.image_size
+    )
     check_training(model, config)
 
 
