@@ -1,6 +1,9 @@
 """Text-to-video retrieval: what turns frames into one vector, compares it, and teaches it."""
 
 from .gather import cached_step, gather
+from .index import Entry, Hits, Index
+from .index_torch import TorchIndex
+from .index_vectors import PrecisionLoss, precision_loss
 from .losses import (
     coarse_loss,
     contrastive_loss,
@@ -18,8 +21,12 @@ from .temporal import QuickGELU, ResidualBlock, TemporalLSTM, TemporalTransforme
 __all__ = [
     "MAX_LOGIT_SCALE",
     "AttentivePooling",
+    "Entry",
+    "Hits",
+    "Index",
     "MeanPooling",
     "PooledVideo",
+    "PrecisionLoss",
     "QuickGELU",
     "ResidualBlock",
     "TeachingLoss",
@@ -27,6 +34,7 @@ __all__ = [
     "TemporalLSTM",
     "TemporalTransformer",
     "TightSimilarity",
+    "TorchIndex",
     "Transformer",
     "cached_step",
     "coarse_loss",
@@ -38,6 +46,7 @@ __all__ = [
     "masked_softmax",
     "pearson_distance",
     "positive_pairs",
+    "precision_loss",
     "relevance_entropy",
     "similarity_matrix",
     "temperature",

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ import torch
 from video_adapt.errors import ConfigurationError, WeightsError
 from video_adapt.retrieval import index_torch
 from video_adapt.retrieval.index import Entry
+from video_adapt.retrieval.index_files import IndexFolder
 from video_adapt.retrieval.index_torch import TorchIndex
 
 WIDTH = 6
@@ -211,16 +213,18 @@ def cut_power(monkeypatch, after):
 
 
 @pytest.mark.parametrize(
-    ("write", "after"),
-    [
-        (lambda index: add(index, "fg"), "abcdefg"),
-        (lambda index: index.delete("ad"), "bce"),
-        (lambda index: index.compact(), "abcde"),
+    ("write", "after", "moments"),
+    [  # a file is flushed, takes its name, and the name is flushed
+        (lambda index: add(index, "fg"), "abcdefg", 3 + 3),
+        (lambda index: index.delete("ad"), "bce", 3),
+        (lambda index: index.compact(), "abcde", 3 + 3 + 2),
     ],
     ids=["add", "delete", "compact"],
 )
-def test_a_crash_at_any_moment_leaves_all_or_nothing(tmp_path, monkeypatch, write, after, caplog):
-    for moment in range(50):
+def test_a_crash_at_any_moment_leaves_all_or_nothing(
+    tmp_path, monkeypatch, caplog, write, after, moments
+):
+    for moment in range(moments + 1):
         folder = tmp_path / str(moment)
         index = create(folder)
         add(index, "abc")
@@ -239,7 +243,7 @@ def test_a_crash_at_any_moment_leaves_all_or_nothing(tmp_path, monkeypatch, writ
         assert all(name in caplog.text for name in sorted(left)[:3])
         add(opened, "fg")
         assert {"f", "g"} < set(load(folder).search(torch.ones(1, WIDTH), 99).ids[0])
-    assert moment >= 3
+    assert moment == moments
     assert_holds(load(folder), after)
 
 
@@ -318,6 +322,18 @@ def test_of_two_writers_the_later_is_told(folder, index):
             write()
     assert_holds(load(folder), "abcdef")
     assert_holds(index, "abcde")
+
+
+def test_writers_exclude_everybody_and_readers_only_writers(folder, index):
+    files = IndexFolder(folder)
+    with (folder / "lock").open("ab") as other:
+        with files.reading():
+            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(other, fcntl.LOCK_UN)
+        with files.writing(), pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 @pytest.mark.parametrize(
