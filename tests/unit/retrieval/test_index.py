@@ -147,6 +147,7 @@ def test_an_index_compacts_itself_when_most_of_it_is_deleted(folder, index):
 
 def test_an_index_can_be_emptied(folder, index):
     index.delete("abcde")
+    assert not list(folder.glob("segment-*"))
     assert_holds(index, "")
     assert_holds(load(folder), "")
     add(index, "a")
