@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BASE = {"errors", "batches", "segments", "__init__"}
+BASE = {"errors", "batches", "segments", "vocabulary", "__init__"}
 LAYER_1 = {"backbones", "metrics", "checkpoints", "video", "detection", "retrieval"}
 MAY_IMPORT = {
     "errors": set(),
     "batches": set(),
+    "vocabulary": {"errors"},
     "__init__": {"apps"},
     "video": BASE,
     "backbones": BASE | {"checkpoints"},
