@@ -66,6 +66,25 @@ class ClipPredictions(NamedTuple):
     label: Tensor
 
 
+class ClipLogits(NamedTuple):
+    """What the steps of an open-vocabulary recogniser return: scores that are summed over views.
+
+    The same fields as :class:`ClipPredictions` but for the scores: published protocols add up the
+    logits of a video's views, which may rank classes otherwise than their probabilities do.
+
+    Attributes:
+        video_id: int64 ``[B]``.
+        view: int64 ``[B]``.
+        logits: Logits of each clip over the classes of its own data set, float32 ``[B, K]``.
+        label: int64 ``[B]``; -1 where unknown.
+    """
+
+    video_id: Tensor
+    view: Tensor
+    logits: Tensor
+    label: Tensor
+
+
 class DecodedWindows(NamedTuple):
     """Windows of long videos as they leave the loader: uint8 frames, or features, of every window.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from video_adapt.batches import ClipPredictions
+from video_adapt.batches import ClipLogits, ClipPredictions
 from video_adapt.errors import AnnotationError
 
 
@@ -22,7 +22,7 @@ class VideoScores(NamedTuple):
 
     Attributes:
         video_id: int64 ``[M]``, without repetition.
-        scores: Class probabilities summed over the views, float64 ``[M, K]``.
+        scores: Class probabilities, or logits, summed over the views, float64 ``[M, K]``.
         label: int64 ``[M]``; -1 where unknown.
         views: Number of distinct views that were summed, int64 ``[M]``.
     """
@@ -70,14 +70,14 @@ def merge_views(
     probs: NDArray[np.floating],
     label: NDArray[np.int64],
 ) -> VideoScores:
-    """Sum the probabilities of each video over its views, counting every view once.
+    """Sum the scores of each video over its views, counting every view once.
 
     Samplers that pad their share deliver some clips twice; the second copy is dropped here.
 
     Args:
         video_id: ``[B]``, in any order.
         view: ``[B]``.
-        probs: Class probabilities ``[B, K]``.
+        probs: Class probabilities, or logits, ``[B, K]``.
         label: ``[B]``; -1 where unknown.
 
     Raises:
@@ -194,9 +194,9 @@ class VideoAccuracy(Metric):
         for name, empty in ClipPredictions(ids, ids, probs, ids)._asdict().items():
             getattr(self, name).append(empty)
 
-    def update(self, clips: ClipPredictions) -> None:
-        """Add a batch of clips."""
-        for name, value in clips._asdict().items():
+    def update(self, clips: ClipPredictions | ClipLogits) -> None:
+        """Add a batch of clips; all with probabilities, or all with logits."""
+        for name, value in zip(ClipPredictions._fields, clips, strict=True):
             getattr(self, name).append(value.detach().to(self.device))
 
     def compute(self) -> AccuracyResult:

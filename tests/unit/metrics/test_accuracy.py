@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.multiprocessing import spawn
 
-from video_adapt.batches import ClipPredictions
+from video_adapt.batches import ClipLogits, ClipPredictions
 from video_adapt.errors import AnnotationError
 from video_adapt.metrics import VideoAccuracy, label_rank, top_k_accuracy
 
@@ -133,6 +133,17 @@ def test_a_model_that_returns_nan_is_never_right():
     assert result.top1 == 0.0
     assert result.confusion.sum() == 0
     assert (result.videos.prediction == -1).all()
+
+
+def test_logits_are_summed_as_they_are():
+    ids, view = torch.zeros(2, dtype=torch.int64), torch.arange(2)
+    # As probabilities the second view would be as sure as the first, and class 0 and 1 level.
+    logits = torch.tensor([[50.0, 0.0], [0.0, 20.0]])
+    metric = VideoAccuracy(2)
+    metric.update(ClipLogits(ids, view, logits, ids))
+    result = metric.compute()
+    np.testing.assert_array_equal(result.videos.scores, [[50.0, 20.0]])
+    assert result.top1 == 1.0
 
 
 def test_top_five_of_three_classes_is_everything():
