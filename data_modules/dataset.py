@@ -151,15 +151,18 @@ class ClipDataset(Dataset[Sample]):
             first, last = _frames_between(reader.timestamps_s, entry)
             if last == len(reader.timestamps_s):
                 require_end(reader)
-            frames = self._draw(last - first, reader.info.fps, seed) + first
+            sampler = self.sampler.for_file(reader.header)
+            frames = self._draw(sampler, last - first, reader.info.fps, seed) + first
             return reader.frames_at(np.concatenate(list(frames))).split(frames.shape[1])
 
-    def _draw(self, num_frames: int, fps: float, seed: int) -> NDArray[np.int64]:
+    def _draw(
+        self, sampler: FrameSampler, num_frames: int, fps: float, seed: int
+    ) -> NDArray[np.int64]:
         """Frame indices inside the clip, ``[V, T]``."""
         if self.views is None:
-            return self.sampler(num_frames, fps, rng=np.random.default_rng(seed))[None]
+            return sampler(num_frames, fps, rng=np.random.default_rng(seed))[None]
         views = range(self.views)
-        return np.stack([self.sampler(num_frames, fps, view=v, views=self.views) for v in views])
+        return np.stack([sampler(num_frames, fps, view=v, views=self.views) for v in views])
 
 
 def require_end(reader: VideoReader) -> None:

@@ -156,9 +156,8 @@ class Recogniser:
     def _indices(self, num_frames: int, reader: VideoReader) -> NDArray[np.int64]:
         """Frames of all views of a stretch, ``[V, T]``."""
         fps, views = reader.info.fps, self._views
-        return np.stack(
-            [self._sampler(num_frames, fps, view=view, views=views) for view in range(views)]
-        )
+        sampler = self._sampler.for_file(reader.header)
+        return np.stack([sampler(num_frames, fps, view=view, views=views) for view in range(views)])
 
     @torch.inference_mode()
     def _predict(self, clips: list[Tensor]) -> Tensor:

@@ -9,12 +9,15 @@ from .sampling import (
     FrameSampler,
     IntervalSampler,
     SegmentSampler,
+    StreamHeader,
     UniformSampler,
     dense_indices,
     interval_indices,
     segment_indices,
 )
+from .short_side_transform import ShortSideTransform
 from .transforms import EvalTransform, TrainTransform
+from .view_samplers import CoveringSampler, PublishedViewSampler
 from .window_base import WindowSampler
 from .window_samplers import SlidingWindows, WholeVideo
 from .window_transforms import WindowEvalTransform, WindowTrainTransform
@@ -22,6 +25,7 @@ from .window_transforms import WindowEvalTransform, WindowTrainTransform
 __all__ = [
     "VIDEO_SUFFIXES",
     "BicubicCrop",
+    "CoveringSampler",
     "DenseSampler",
     "EvalTransform",
     "FrameSampler",
@@ -29,9 +33,12 @@ __all__ = [
     "MiddleSampler",
     "Mixing",
     "MomentSampler",
+    "PublishedViewSampler",
     "SecondSampler",
     "SegmentSampler",
+    "ShortSideTransform",
     "SlidingWindows",
+    "StreamHeader",
     "TrainTransform",
     "UniformSampler",
     "VideoInfo",

@@ -17,6 +17,7 @@ from video_adapt.errors import VideoDecodeError
 
 from .frame_stream import decode_frames
 from .packet_index import open_video, read_index
+from .sampling import StreamHeader
 
 Image = NDArray[np.uint8]
 # Names by which a folder is searched for videos; a listed file may be called anything.
@@ -111,6 +112,13 @@ class VideoReader(AbstractContextManager["VideoReader"]):
             rotation=index.rotation,
             codec=self._stream.codec_context.codec.canonical_name,
         )
+
+    @property
+    def header(self) -> StreamHeader:
+        """What the header alone says, right or wrong: published samplers went by it."""
+        stream, index = self._stream, self._index
+        ticks = None if stream.duration is None else stream.duration / len(index.pts)
+        return StreamHeader(float(stream.average_rate or index.fps), ticks)
 
     @property
     def lost(self) -> int:

@@ -6,7 +6,7 @@ positions in the list of decoded frames, sorted by time; a short video repeats s
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +15,19 @@ from numpy.typing import ArrayLike, NDArray
 from video_adapt.errors import ConfigurationError
 
 Indices: TypeAlias = NDArray[np.int64]
+
+
+class StreamHeader(NamedTuple):
+    """What the header of a file says of its picture stream.
+
+    Attributes:
+        fps: Frames per second.
+        ticks_per_frame: Duration of a frame in units of the stream's time base; None where the
+            container states no duration, as Matroska.
+    """
+
+    fps: float
+    ticks_per_frame: float | None
 
 
 class FrameSampler(ABC):
@@ -51,6 +64,10 @@ class FrameSampler(ABC):
         Raises:
             ConfigurationError: If the sampler cannot make that many views.
         """
+
+    def for_file(self, header: StreamHeader) -> "FrameSampler":
+        """The sampler for a file with that header: itself, unless containers matter to it."""
+        return self
 
 
 def segment_indices(num_frames: int, count: int, position: ArrayLike, *, parts: int = 1) -> Indices:

@@ -141,16 +141,18 @@ class EvalTransform:
         size: Side of the square result in pixels; None = that of the backbone.
         scale: What the short side is scaled to; None = ``size``.
         crops: 1 = the centre, 3 = first, middle and last place along the long side.
+        round_up: Whether a centre between two pixels goes to the lower right one.
 
     Raises:
         ConfigurationError: If there are neither 1 nor 3 crops.
 
-    Source: DiST (ICCV 2023), released recipes.
+    Source: DiST (ICCV 2023), released recipes; rounded up in those of Open-VCLIP and FROSTER.
     """
 
     size: int | None = None
     scale: int | None = None
     crops: int = 1
+    round_up: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -188,7 +190,7 @@ class EvalTransform:
     def _crops(self, frames: Tensor, size: int, scale: int) -> list[Tensor]:
         height, width = short_side_shape(frames.shape[-2], frames.shape[-1], scale)
         scaled = resize(frames, height, width)
-        places = crop_places(height, width, size, self.crops)
+        places = crop_places(height, width, size, self.crops, round_up=self.round_up)
         return [scaled[..., y : y + size, x : x + size] for y, x in places]
 
 
@@ -253,17 +255,20 @@ def short_side_shape(height: int, width: int, scale: int) -> tuple[int, int]:
     return int(height / width * scale), scale
 
 
-def crop_places(height: int, width: int, size: int, crops: int) -> list[tuple[int, int]]:
+def crop_places(
+    height: int, width: int, size: int, crops: int, *, round_up: bool = False
+) -> list[tuple[int, int]]:
     """Top and left of square crops of a picture: the centre, or three along its long side.
 
-    A picture with equal sides counts as tall.
+    A picture with equal sides counts as tall. A centre between two pixels is rounded down or up.
     """
     y, x = height - size, width - size
+    middle_y, middle_x = (y + round_up) // 2, (x + round_up) // 2
     if crops == 1:
-        return [(y // 2, x // 2)]
+        return [(middle_y, middle_x)]
     if height < width:
-        return [(y // 2, place) for place in (0, x // 2, x)]
-    return [(place, x // 2) for place in (0, y // 2, y)]
+        return [(middle_y, place) for place in (0, middle_x, x)]
+    return [(place, middle_x) for place in (0, middle_y, y)]
 
 
 def resize(frames: Tensor, height: int, width: int) -> Tensor:

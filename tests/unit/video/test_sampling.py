@@ -8,9 +8,11 @@ import pytest
 from video_adapt import video
 from video_adapt.errors import ConfigurationError
 from video_adapt.video import (
+    CoveringSampler,
     DenseSampler,
     FrameSampler,
     IntervalSampler,
+    PublishedViewSampler,
     SegmentSampler,
     UniformSampler,
     dense_indices,
@@ -25,6 +27,9 @@ SAMPLERS: list[FrameSampler] = [
     IntervalSampler(COUNT, 4, to_last_frame=True),
     DenseSampler(COUNT, 4),
     UniformSampler(COUNT),
+    PublishedViewSampler(COUNT, 4),
+    PublishedViewSampler(COUNT, 4, ticks=None),
+    CoveringSampler(COUNT, 4),
 ]
 LENGTHS = [1, 2, 3, 7, 8, 9, 29, 30, 31, 100, 301, 20_000]
 

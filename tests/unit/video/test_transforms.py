@@ -173,6 +173,8 @@ def test_crops_lie_along_the_long_side():
     assert crop_places(23, 16, 16, 3) == [(0, 0), (3, 0), (7, 0)]
     assert crop_places(20, 20, 16, 3) == [(0, 2), (2, 2), (4, 2)]  # equal sides count as tall
     assert crop_places(19, 23, 16, 1) == [(1, 3)]
+    assert crop_places(19, 23, 16, 1, round_up=True) == [(2, 4)]
+    assert crop_places(23, 18, 16, 3, round_up=True) == [(0, 1), (4, 1), (7, 1)]
 
 
 def test_evaluation_crops_follow_one_another():
