@@ -2,6 +2,6 @@
 
 from .adatad import AdaTAD
 from .dual_encoder import DiST
-from .teachclip import TeachCLIP
+from .teachclip import TeachCLIP, TeacherRetriever
 
-__all__ = ["AdaTAD", "DiST", "TeachCLIP"]
+__all__ = ["AdaTAD", "DiST", "TeachCLIP", "TeacherRetriever"]

@@ -9,12 +9,13 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from video_adapt.backbones.base import Backbone, BottleneckAdapter, Features, TextFeatures
+from video_adapt.backbones.base import Backbone, Features, TextFeatures
+from video_adapt.backbones.block_adapter import BottleneckAdapter
 from video_adapt.checkpoints import digest
 from video_adapt.errors import ConfigurationError, WeightsError
 
 Tuning = Literal["frozen", "adapter", "side", "last_n", "full"]
-TextTuning = Literal["frozen", "blocks", "full"]
+TextTuning = Literal["frozen", "temperature", "blocks", "full"]
 
 # Frozen parts stay in eval mode on purpose; Lightning takes that for an accident.
 warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of")
@@ -56,6 +57,7 @@ class FrozenBackboneMixin(LightningModule):
         *,
         last_n: int = 0,
         reads_embedding: bool = True,
+        reads_temperature: bool = True,
         text_tuning: TextTuning = "frozen",
     ) -> None:
         """State what trains inside the backbone.
@@ -67,8 +69,10 @@ class FrozenBackboneMixin(LightningModule):
             last_n: Number of blocks for ``last_n``.
             reads_embedding: Whether the method reads the joint image-text space; otherwise the
                 projection into it stays frozen, for it would never have a gradient.
+            reads_temperature: The same of the temperature.
             text_tuning: What trains in the text tower: ``frozen`` nothing, ``blocks`` all but the
-                embeddings of tokens and positions, ``full`` everything; with it the temperature.
+                embeddings of tokens and positions, ``full`` everything; with it the temperature,
+                which ``temperature`` trains alone.
 
         Raises:
             ConfigurationError: If the choice and the backbone contradict each other.
@@ -99,12 +103,16 @@ class FrozenBackboneMixin(LightningModule):
         }
         for module in trained[tuning]:
             module.requires_grad_(True)
-        if text_tuning != "frozen":
+        if text_tuning == "temperature":
+            self.backbone.logit_scale.requires_grad_(True)
+        elif text_tuning != "frozen":
             for module in self.backbone.text_parts(blocks_only=text_tuning == "blocks"):
                 module.requires_grad_(True)
         if not reads_embedding:
             for parameter in self.backbone.projection:
                 parameter.requires_grad_(False)
+        if not reads_temperature:
+            self.backbone.logit_scale.requires_grad_(False)
         self.backbone.beside = tuning == "side"
         self.tuning = tuning
         self.train(self.training)

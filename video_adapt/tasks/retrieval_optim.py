@@ -44,7 +44,8 @@ def retrieval_groups(module: nn.Module, spec: RetrievalOptimizerSpec) -> list[di
     """Sort the trainable parameters of a retriever into the groups of its recipe.
 
     Args:
-        module: The method: below ``backbone`` its towers, below ``student.pooling`` its pooling.
+        module: The method: below ``backbone`` its towers, below ``student.pooling`` its pooling; a
+            temperature belongs to the towers, whoever holds it.
         spec: Rates and decay.
 
     Returns:
@@ -73,6 +74,7 @@ def retrieval_groups(module: nn.Module, spec: RetrievalOptimizerSpec) -> list[di
 
 
 def _part(name: str) -> str:
-    if name.startswith("backbone.") and not name.startswith("backbone.adapters."):
+    of_towers = name.startswith("backbone.") and not name.startswith("backbone.adapters.")
+    if of_towers or name.endswith("logit_scale"):
         return "towers"
     return "pooling" if name.startswith("student.pooling.") else "new"

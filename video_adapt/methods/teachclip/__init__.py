@@ -2,6 +2,7 @@
 
 from .method import TeachCLIP
 from .network import StudentSpec
+from .teacher import TeacherRetriever
 from .teaching import Taught
 
-__all__ = ["StudentSpec", "Taught", "TeachCLIP"]
+__all__ = ["StudentSpec", "Taught", "TeachCLIP", "TeacherRetriever"]

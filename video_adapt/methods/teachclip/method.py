@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
 
 from video_adapt.adapters import Adapter, inject
 from video_adapt.backbones import CLIP
@@ -25,6 +24,7 @@ from video_adapt.tasks import (
 )
 
 from .network import StudentSpec, VideoReading, start_from_text
+from .reading import everywhere
 from .teaching import Taught
 
 
@@ -78,7 +78,12 @@ class TeachCLIP(FrozenBackboneMixin, RetrievalTask):
         start_from_text(self.student, backbone.text)
         self.teaching = teaching
         self.teachers = tuple(teachers)  # a tuple: not registered, hence not saved and not trained
-        self.freeze_backbone(tuning, last_n=last_n, text_tuning=text_tuning)
+        self.freeze_backbone(
+            tuning,
+            last_n=last_n,
+            reads_temperature=student.kind != "tightTransf",
+            text_tuning=text_tuning,
+        )
 
     def read_videos(self, video: Tensor, mask: Tensor) -> Tensor:
         """What the student keeps of videos: ``[B, E]`` of norm 1, but for ``tightTransf``."""
@@ -96,7 +101,7 @@ class TeachCLIP(FrozenBackboneMixin, RetrievalTask):
         """The weighted sum, and its terms: contrastive, coarse, fine; of all processes together."""
         reading = self._read(batch.video, batch.video_mask)
         text, video = gather(self.read_captions(batch.tokens)), gather(reading.feature)
-        own, ids, mask = _everywhere(batch)
+        own, ids, mask = everywhere(batch)
         logits = None if reading.frame_logits is None else gather(reading.frame_logits)
         taught = [teacher(batch, own) for teacher in self.teachers]
         if not self.multi_positive:
@@ -143,11 +148,3 @@ class TeachCLIP(FrozenBackboneMixin, RetrievalTask):
                 "without train_transform; leave out the augmentation or the cache"
             )
         return {"manifest": data.manifest("train").digest(), "input": data.evaluation_recipe()}
-
-
-def _everywhere(batch: CaptionBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """``caption_video``, ``video_id`` and ``video_mask`` of all processes, in their order."""
-    process = dist.get_rank() if dist.is_initialized() else 0
-    makers = gather(torch.full_like(batch.video_id, process))
-    before = (makers < process).sum()  # videos of the processes in front of this one
-    return gather(batch.caption_video + before), gather(batch.video_id), gather(batch.video_mask)

@@ -24,6 +24,7 @@ from video_adapt.retrieval import (
     TightSimilarity,
     similarity_matrix,
 )
+from video_adapt.retrieval.teachers import TS2Net
 
 logger = logging.getLogger(__name__)
 
@@ -171,38 +172,43 @@ class StudentSpec:
         return VectorStudent(temporal, attentive)
 
 
-def start_from_text(student: Student, tower: Any) -> None:
-    """Copy the first blocks and the positions of CLIP's text tower into a student's transformer.
+def start_from_text(model: nn.Module, tower: Any) -> None:
+    """Copy the first blocks and positions of CLIP's text tower into a transformer over frames.
 
     A transformer of another width keeps its random weights, which is logged: training then starts
     from far behind.
 
     Args:
-        student: Receives the weights; one without a transformer stays as it is.
+        model: A student or a teacher's head; one without a transformer stays as it is.
         tower: open_clip's ``TextTransformer``.
 
     Raises:
-        ConfigurationError: If the student has more blocks than the tower, or the tower is not of
-            CLIP's own kind.
+        ConfigurationError: If the transformer has more blocks than the tower, or the tower is not
+            of CLIP's own kind.
     """
     check_tower(tower)
-    receiver = student.cross if isinstance(student, TightStudent) else student.temporal
-    if not isinstance(receiver, TemporalTransformer | TightSimilarity):
-        return
+    for part in model.modules():
+        if isinstance(part, TemporalTransformer | TightSimilarity | TS2Net):
+            _start(part, tower)
+
+
+def _start(receiver: TemporalTransformer | TightSimilarity | TS2Net, tower: Any) -> None:
     mine, theirs = receiver.transformer.resblocks, tower.transformer.resblocks
     positions = tower.positional_embedding.detach()
-    if receiver.positions.weight.shape != positions.shape:
+    if receiver.positions.embedding_dim != positions.shape[1]:
         logger.warning(
-            "the student is %d wide, the text tower %d: its blocks start from random weights",
+            "the transformer over frames is %d wide, the text tower %d: its blocks start from "
+            "random weights",
             receiver.positions.embedding_dim,
             positions.shape[1],
         )
         return
     if len(mine) > len(theirs):
         raise ConfigurationError(
-            f"a student of {len(mine)} layers starts from the text tower's blocks, which are "
-            f"{len(theirs)}; set layers to that or less"
+            f"a transformer over frames of {len(mine)} layers starts from the text tower's "
+            f"blocks, which are {len(theirs)}; set layers to that or less"
         )
-    receiver.positions.weight.data.copy_(positions)
+    shared = min(len(positions), receiver.positions.num_embeddings)
+    receiver.positions.weight.data[:shared] = positions[:shared]
     for block, source in zip(mine, theirs, strict=False):
         block.load_state_dict(source.state_dict())

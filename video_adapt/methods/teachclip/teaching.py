@@ -18,6 +18,7 @@ from video_adapt.retrieval.cache import TeacherCache
 from video_adapt.retrieval.teachers import FeatureTeacher, Rows, Teacher, Teaching
 
 from .convert import load_teacher
+from .reading import frame_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -134,10 +135,7 @@ class Taught(nn.Module):
 
     def _videos(self, batch: CaptionBatch, at: Tensor | slice) -> Rows:
         head, towers = self._parts()
-        features = towers(batch.video[at])
-        tokens = features.embedding.unsqueeze(2)  # [B, T, 1, E]
-        if head.reads_patches:
-            tokens = towers.final_norm(features.tokens) @ towers.projection[0]  # [B, T, N, E]
+        tokens = frame_tokens(head, towers, towers(batch.video[at]))
         return head.encode_videos(tokens, batch.video_mask[at])
 
     def _parts(self) -> tuple[FeatureTeacher, CLIP]:

@@ -1,8 +1,9 @@
 """Teachers of retrieval: whatever yields a similarity matrix and a relevance of frames."""
 
-from .base import FeatureTeacher, Rows, Rule, Teacher, Teaching
+from .base import FeatureTeacher, Rule, Teacher, Teaching
 from .clip4clip import CLIP4CLIP_RULES, CLIP4ClipTeacher
 from .published import TOWER_RULES, XPOOL_TOWER_RULES, join_attention, split_published
+from .rows import RowLayout, Rows
 from .scores import ScoreFile
 from .ts2net import TS2NET_RULES, TS2NET_UNUSED, TS2Net
 from .xclip import XCLIP, XCLIP_RULES
@@ -19,6 +20,7 @@ __all__ = [
     "XPOOL_TOWER_RULES",
     "CLIP4ClipTeacher",
     "FeatureTeacher",
+    "RowLayout",
     "Rows",
     "Rule",
     "ScoreFile",

@@ -11,14 +11,15 @@ CVPR 2024, section 3.3.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from video_adapt.retrieval.similarity import MAX_LOGIT_SCALE, temperature
 
-Rows = dict[str, Tensor]
+from .rows import RowLayout, Rows
+
 # A regular expression of a whole published name, ours for it, and what to do to the tensor;
 # ``KeyRule(*rule)`` of ``video_adapt.checkpoints`` takes it as it is.
 Rule = tuple[str, str, Callable[[Tensor], Tensor] | None]
@@ -66,6 +67,12 @@ class Teacher(nn.Module, ABC):
             ``[Q, T]``, rows sum to 1; None if this teacher does not look at frames.
         """
 
+    def compare(self, captions: Rows, videos: Rows) -> Tensor:
+        """:meth:`similarity` in float32, whatever the precision around it."""
+        captions, videos = _full_precision(captions), _full_precision(videos)
+        with torch.autocast(videos["mask"].device.type, enabled=False):
+            return self.similarity(captions, videos)
+
     def forward(self, captions: Rows, videos: Rows, caption_video: Tensor) -> Teaching:
         """Teach one batch, in float32.
 
@@ -78,7 +85,8 @@ class Teacher(nn.Module, ABC):
         with torch.autocast(caption_video.device.type, enabled=False):
             own = {name: rows[caption_video] for name, rows in videos.items()}
             shown = own["mask"] if self.masked else torch.ones_like(own["mask"])
-            return Teaching(self.similarity(captions, videos), self.relevance(captions, own, shown))
+            relevance = self.relevance(captions, own, shown)
+        return Teaching(self.compare(captions, videos), relevance)
 
 
 class FeatureTeacher(Teacher):
@@ -87,16 +95,25 @@ class FeatureTeacher(Teacher):
     The towers are given from outside: the head reads their outputs only, so that rows from a cache
     teach without them.
 
+    Args:
+        width: Width ``E`` of the joint space.
+        masked: Whether padded frames are left out of the relevance.
+
     Attributes:
         reads_words: Whether it reads more of a caption than the sentence.
         reads_patches: Whether it reads more of a frame than the class token.
+        video_rows: What :meth:`encode_videos` says, so that it can be kept as one tensor.
+        caption_rows: The same of :meth:`encode_captions`.
     """
 
     reads_words = False
     reads_patches = False
+    video_rows: ClassVar[RowLayout]
+    caption_rows: ClassVar[RowLayout] = RowLayout(vectors=("sentence",))
 
-    def __init__(self, *, masked: bool = True) -> None:
+    def __init__(self, width: int, *, masked: bool = True) -> None:
         super().__init__(masked=masked)
+        self.width = width
         self.logit_scale = nn.Parameter(torch.tensor(MAX_LOGIT_SCALE))
 
     @property

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from video_adapt.retrieval.pooling import MeanPooling, masked_softmax
+from video_adapt.retrieval.pooling import AttentivePooling, MeanPooling, masked_softmax
 from video_adapt.retrieval.temporal import TemporalLSTM, TemporalTransformer
 
-from .base import FeatureTeacher, Rows, Rule
+from .base import FeatureTeacher, Rule
+from .rows import RowLayout, Rows
 
 Header = Literal["meanP", "seqTransf", "seqLSTM"]
 
 
 class CLIP4ClipTeacher(FeatureTeacher):
-    """Cosine of the sentence and the mean of the frames.
+    """Cosine of the sentence and the mean of the frames, or of TeachCLIP's attentive pooling.
 
     Args:
         width: Width ``E`` of the joint space.
@@ -27,10 +28,14 @@ class CLIP4ClipTeacher(FeatureTeacher):
         layers: Blocks of ``seqTransf``.
         heads: Attention heads of a block.
         positions: Positions that ``seqTransf`` knows.
-        masked: Whether padded frames are left out of the relevance.
+        attentive: Whether frames are pooled with attention (AFA) in place of a mean: a student of
+            TeachCLIP that teaches.
+        masked: Whether padded frames are left out of the relevance, and of attentive pooling.
     """
 
     temporal: TemporalTransformer | TemporalLSTM | None
+    pooling: MeanPooling | AttentivePooling
+    video_rows = RowLayout(vectors=("vector",), sequence="frames", flags=("mask",))
 
     def __init__(
         self,
@@ -40,9 +45,10 @@ class CLIP4ClipTeacher(FeatureTeacher):
         layers: int = 4,
         heads: int = 8,
         positions: int = 77,
+        attentive: bool = False,
         masked: bool = True,
     ) -> None:
-        super().__init__(masked=masked)
+        super().__init__(width, masked=masked)
         self.temporal = None
         if header == "seqTransf":
             self.temporal = TemporalTransformer(
@@ -50,7 +56,7 @@ class CLIP4ClipTeacher(FeatureTeacher):
             )
         elif header == "seqLSTM":
             self.temporal = TemporalLSTM(width)
-        self.pooling = MeanPooling()
+        self.pooling = AttentivePooling(width, masked=masked) if attentive else MeanPooling()
         self.heads = heads
 
     @property
@@ -89,4 +95,6 @@ CLIP4CLIP_RULES: tuple[Rule, ...] = (
     (r"frame_position_embeddings\.weight", "temporal.positions.weight", None),
     (r"transformerClip\.(.+)", r"temporal.transformer.\1", None),
     (r"lstm_visual\.(.+)", r"temporal.lstm.\1", None),
+    (r"frameLinear\.(.+)", r"pooling.hidden.\1", None),
+    (r"frameLinear2\.(.+)", r"pooling.score.\1", None),
 )

@@ -10,7 +10,8 @@ from torch import Tensor
 from video_adapt.errors import AnnotationError
 from video_adapt.retrieval.pooling import masked_softmax
 
-from .base import Rows, Teacher
+from .base import Teacher
+from .rows import Rows
 
 
 class ScoreFile(Teacher):

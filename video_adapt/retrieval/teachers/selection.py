@@ -75,7 +75,8 @@ class TokenSelector(nn.Module):
         Returns:
             The class token, then mixed tokens, ``[M, 1 + k, E]``.
         """
-        scores = self.scores(tokens)[:, 1:]
+        # Ranked in full: half precision would make ties.
+        scores = self.scores(tokens)[:, 1:].float()
         noise = self._draw(scores) if noise is None else noise
         mixing = perturbed_top_k(scores, noise, k=self.k, sigma=self.sigma)
         return torch.cat([tokens[:, :1], mixing.to(tokens.dtype) @ tokens[:, 1:]], dim=1)

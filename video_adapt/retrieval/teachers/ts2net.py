@@ -13,7 +13,8 @@ from video_adapt.errors import ConfigurationError
 from video_adapt.retrieval.pooling import masked_softmax
 from video_adapt.retrieval.temporal import Transformer
 
-from .base import FeatureTeacher, Rows, Rule
+from .base import FeatureTeacher, Rule
+from .rows import RowLayout, Rows
 from .selection import TokenSelector
 
 
@@ -36,6 +37,7 @@ class TS2Net(FeatureTeacher):
     """
 
     reads_patches = True
+    video_rows = RowLayout(sequence="frames", flags=("mask", "counted"))
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class TS2Net(FeatureTeacher):
         tiled_mask: bool = False,
         masked: bool = True,
     ) -> None:
-        super().__init__(masked=masked)
+        super().__init__(width, masked=masked)
         self.selector = TokenSelector(width, k=selected, samples=samples, sigma=sigma, seed=seed)
         self.positions = nn.Embedding(positions, width)
         nn.init.normal_(self.positions.weight, std=0.01)

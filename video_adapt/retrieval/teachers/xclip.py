@@ -10,9 +10,13 @@ from torch.nn import functional as F
 
 from video_adapt.errors import ConfigurationError
 from video_adapt.retrieval.pooling import masked_softmax
+from video_adapt.retrieval.similarity import in_blocks
 
-from .base import Rows, Rule
+from .base import Rule
 from .clip4clip import CLIP4CLIP_RULES, CLIP4ClipTeacher, Header
+from .rows import RowLayout, Rows
+
+_PAIRS_AT_ONCE = 16_384  # bounds the memory of an evaluation: words times frames for every pair
 
 
 class XCLIP(CLIP4ClipTeacher):
@@ -37,6 +41,7 @@ class XCLIP(CLIP4ClipTeacher):
     """
 
     reads_words = True
+    caption_rows = RowLayout(vectors=("sentence",), sequence="words")
 
     def __init__(
         self,
@@ -107,6 +112,11 @@ class XCLIP(CLIP4ClipTeacher):
             words: Normalised, ``[Q, W, E]``.
             frames: Normalised, ``[B, T, E]``.
         """
+        return in_blocks(
+            lambda some: self._finest(some, frames), words, _PAIRS_AT_ONCE // len(frames)
+        )
+
+    def _finest(self, words: Tensor, frames: Tensor) -> Tensor:
         grid = torch.einsum("qwe,bte->qbwt", words @ self.frame_word, frames)
         of_frames = self._attend(grid.transpose(2, 3), self.words_of_frame)  # [Q, B, T]
         of_words = self._attend(grid, self.frames_of_word)  # [Q, B, W]

@@ -12,7 +12,8 @@ from video_adapt.errors import ConfigurationError
 from video_adapt.retrieval.pooling import masked_softmax
 from video_adapt.retrieval.similarity import in_blocks
 
-from .base import FeatureTeacher, Rows, Rule
+from .base import FeatureTeacher, Rule
+from .rows import RowLayout, Rows
 
 _PAIRS_AT_ONCE = 65_536  # bounds the memory of an evaluation: a pooled vector for every pair
 
@@ -32,10 +33,12 @@ class XPool(FeatureTeacher):
         ConfigurationError: If the heads do not divide the width.
     """
 
+    video_rows = RowLayout(sequence="frames", flags=("mask",))
+
     def __init__(
         self, width: int = 512, *, heads: int = 1, dropout: float = 0.3, masked: bool = True
     ) -> None:
-        super().__init__(masked=masked)
+        super().__init__(width, masked=masked)
         if width % heads:
             raise ConfigurationError(
                 f"X-Pool: {heads} attention heads do not divide a width of {width}; choose another "

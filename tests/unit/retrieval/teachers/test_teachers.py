@@ -101,3 +101,15 @@ def test_a_temperature_at_its_limit_can_learn(build):
     torch.nn.init.constant_(teacher.logit_scale, math.log(100))
     teacher.scale.backward()
     assert teacher.logit_scale.grad.item() == pytest.approx(100.0, rel=1e-4)
+
+
+def test_rows_are_kept_as_one_tensor_and_come_back(build, batch):
+    teacher = build()
+    videos = teacher.encode_videos(batch.tokens, batch.mask)
+    captions = teacher.encode_captions(batch.sentence, batch.words)
+    for layout, rows in ((teacher.video_rows, videos), (teacher.caption_rows, captions)):
+        packed = layout.pack(rows)
+        assert packed.ndim == 3
+        back = layout.unpack(packed)
+        assert back.keys() == rows.keys()
+        assert all(torch.equal(back[name], value) for name, value in rows.items())
