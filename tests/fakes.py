@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from video_adapt.backbones.base import Backbone, BlockAdapter, Features, PixelSpec
+from video_adapt.backbones.base import Backbone, Features, PixelSpec
+from video_adapt.backbones.block_adapter import BlockAdapter
 from video_adapt.tasks import FrozenBackboneMixin, OptimizerSpec, RecognitionTask
 
 
@@ -76,7 +77,7 @@ class FakeBackbone(Backbone):
         tokens = self.tower["stem"](video.flatten(0, 1)).flatten(2).transpose(1, 2)
         kept = {}
         for i, block in enumerate(self.tower["blocks"]):
-            tokens = block(self.run_adapter("before_mlp", i, tokens, num_frames=t))
+            tokens = block(self.adapter_inside(i).before_mlp(tokens, num_frames=t, grid=self.grid))
             if i in blocks:
                 kept[i] = tokens.unflatten(0, (b, t))
         tokens = tokens.unflatten(0, (b, t))

@@ -1,5 +1,6 @@
 """What can be put inside any backbone, for any task."""
 
+from .expanded_attention import ExpandedAttention, ExpandedAttentionBlockAdapter
 from .inject import Adapter, inject
 from .st_adapter import STAdapter, STBlockAdapter, STBottleneck
 from .tia import TIA, TIA_KEYS, TIABlockAdapter, tia_keys
@@ -9,6 +10,8 @@ __all__ = [
     "TIA",
     "TIA_KEYS",
     "Adapter",
+    "ExpandedAttention",
+    "ExpandedAttentionBlockAdapter",
     "STAdapter",
     "STBlockAdapter",
     "STBottleneck",

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 
-from video_adapt.backbones.base import Backbone, BlockAdapter
+from video_adapt.backbones.base import Backbone
+from video_adapt.backbones.block_adapter import BlockAdapter
 from video_adapt.errors import ConfigurationError
 
 
@@ -25,6 +26,19 @@ class Adapter(ABC):
         Returns:
             The module, an identity at the start; None where this block stays plain.
         """
+
+
+def require_image_backbone(adapter: Adapter, backbone: Backbone) -> None:
+    """Refuse a backbone whose blocks see several frames at once.
+
+    Raises:
+        ConfigurationError: If the backbone is a model of video.
+    """
+    if backbone.tubelet != 1 or backbone.class_tokens != 1:
+        raise ConfigurationError(
+            f"{type(adapter).__name__}: {backbone.name} is a model of video, whose time steps see "
+            "one another already; use an image backbone such as CLIP"
+        )
 
 
 def inject(backbone: Backbone, adapter: Adapter, *, reads_patches: bool = False) -> None:

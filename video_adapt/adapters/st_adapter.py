@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from video_adapt.backbones.base import Backbone, BlockAdapter, Grid, Site
+from video_adapt.backbones.base import Backbone
+from video_adapt.backbones.block_adapter import BlockAdapter, Grid, Site
 from video_adapt.errors import ConfigurationError
 
 from .inject import Adapter

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from video_adapt.backbones.base import Backbone, BlockAdapter, BottleneckAdapter
+from video_adapt.backbones.base import Backbone
+from video_adapt.backbones.block_adapter import BlockAdapter, BottleneckAdapter
 from video_adapt.checkpoints import KeyRule
 from video_adapt.errors import ConfigurationError
 

@@ -6,10 +6,11 @@ ECCV 2022, section 3.2; the places are those of the official code.
 
 from torch import Tensor
 
-from video_adapt.backbones.base import Backbone, BlockAdapter, Grid
+from video_adapt.backbones.base import Backbone
+from video_adapt.backbones.block_adapter import BlockAdapter, Grid
 from video_adapt.errors import ConfigurationError
 
-from .inject import Adapter
+from .inject import Adapter, require_image_backbone
 
 # First token that comes from the previous frame, and from the next one; the class token is 0.
 _FROM_PREVIOUS, _FROM_NEXT = 1, 4
@@ -65,11 +66,7 @@ class TokenShift(Adapter):
             ConfigurationError: If the backbone sees several frames at once, has fewer blocks than
                 ``last_blocks``, or fewer tokens than the divisor.
         """
-        if backbone.tubelet != 1 or backbone.class_tokens != 1:
-            raise ConfigurationError(
-                f"TokenShift: {backbone.name} is a model of video, whose time steps see one "
-                "another already; use an image backbone such as CLIP"
-            )
+        require_image_backbone(self, backbone)
         if not 0 < self.last_blocks <= backbone.depth:
             raise ConfigurationError(
                 f"TokenShift: last_blocks={self.last_blocks}, but {backbone.name} has "

@@ -1,6 +1,7 @@
 """Frozen foundations behind one interface: a clip goes in, features of every frame come out."""
 
-from .base import Backbone, BlockAdapter, BottleneckAdapter, Features, PixelSpec, TextFeatures
+from .base import Backbone, Features, PixelSpec, TextFeatures
+from .block_adapter import BlockAdapter, BottleneckAdapter
 from .clip import CLIP
 from .tiny import TinyCLIP
 from .videomae import VideoMAE

@@ -2,15 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from video_adapt.errors import ConfigurationError
 
-Grid = tuple[int, int]
-Site = Literal["before_attention", "inside_attention", "before_mlp", "after_mlp"]
+from .block_adapter import BlockAdapter, Grid
+
+_PLAIN = BlockAdapter()
 
 
 class PixelSpec(NamedTuple):
@@ -61,77 +62,6 @@ class TextFeatures(NamedTuple):
 
     embedding: Tensor
     words: Tensor
-
-
-class BlockAdapter(nn.Module):
-    """Something put inside one transformer block. Override what differs from the plain block.
-
-    Tokens arrive as ``[B*T, N, D]`` with time inside the batch, batch-major: the time steps of the
-    whole video, also where the backbone itself sees it chunk by chunk. Patches are the last
-    ``rows * columns`` of the ``N`` tokens; a class token, where there is one, comes first.
-    """
-
-    def before_attention(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:
-        """Edit the residual stream in front of the block's attention (and its norm)."""
-        return tokens
-
-    def inside_attention(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:
-        """Edit what the attention reads, behind its norm; the residual stream stays as it is.
-
-        Image models have this site, models of video do not.
-        """
-        return tokens
-
-    def before_mlp(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:
-        """Edit the residual stream in front of the block's MLP (and its norm)."""
-        return tokens
-
-    def after_mlp(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:
-        """Edit the residual stream behind the block."""
-        return tokens
-
-    def edits(self, site: Site) -> bool:
-        """Whether this adapter does anything at a site."""
-        return getattr(type(self), site) is not getattr(BlockAdapter, site)
-
-
-class BottleneckAdapter(BlockAdapter, ABC):
-    """``tokens += expand(mix(squeeze(tokens)))`` behind the block, or beside it.
-
-    Only :meth:`squeeze` is more than linear, and only :meth:`mix` looks at more than one token.
-    Hence a mean over patches may be taken anywhere behind ``squeeze``, and a backbone that works
-    on a long video piece by piece needs no more of its neighbours than a few narrow steps.
-
-    Attributes:
-        reach: Time steps that :meth:`mix` looks at to either side.
-    """
-
-    reach: int
-
-    @abstractmethod
-    def squeeze(self, tokens: Tensor) -> Tensor:
-        """Narrow every token by itself: ``[..., D]`` to ``[..., R]``."""
-
-    @abstractmethod
-    def mix(self, hidden: Tensor, *, num_frames: int) -> Tensor:
-        """Let every place see itself at other times; linear but for an offset.
-
-        Args:
-            hidden: ``[B*T, N, R]``, time inside the batch.
-            num_frames: ``T``.
-        """
-
-    @abstractmethod
-    def expand(self, hidden: Tensor) -> Tensor:
-        """Widen every token by itself, linearly: ``[..., R]`` to the edit ``[..., D]``."""
-
-    def edit(self, tokens: Tensor, *, num_frames: int) -> Tensor:
-        """What is added to the tokens, ``[B*T, N, D]``."""
-        return self.expand(self.mix(self.squeeze(tokens), num_frames=num_frames))
-
-    def after_mlp(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:
-        """Edit the residual stream behind the block."""
-        return tokens + self.edit(tokens, num_frames=num_frames)
 
 
 class Backbone(nn.Module, ABC):
@@ -281,13 +211,13 @@ class Backbone(nn.Module, ABC):
     def logit_scale(self) -> Tensor:
         """Logarithm of the temperature that multiplies cosine similarities, a scalar."""
 
-    def run_adapter(self, site: Site, block: int, tokens: Tensor, *, num_frames: int) -> Tensor:
-        """Apply a block's adapter at a site, if it has one that stands inside the block."""
+    def adapter_inside(self, block: int) -> BlockAdapter:
+        """What stands inside a block; where there is nothing, what changes nothing."""
         if self.beside or (key := str(block)) not in self.adapters:
-            return tokens
-        edit = getattr(self.adapters[key], site)
-        edited: Tensor = edit(tokens, num_frames=num_frames, grid=self.grid)
-        return edited
+            return _PLAIN
+        adapter = self.adapters[key]
+        assert isinstance(adapter, BlockAdapter)
+        return adapter
 
     @property
     def device(self) -> torch.device:

@@ -7,12 +7,12 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from video_adapt.checkpoints import LoadReport, convert_keys, load_strictly
 from video_adapt.errors import ConfigurationError, WeightsError
 
 from .base import Backbone, Features, TextFeatures
+from .clip_block import run_block
 from .clip_config import CLIPConfig, parse_config, read_config
 from .clip_text import check_tower, embed_tokens
 from .clip_weights import CLIP_KEYS, CLIP_UNUSED, POSITIONS, find_weights, fit_positions
@@ -165,14 +165,10 @@ class CLIP(Backbone):
             tokens = self._embed(video.flatten(0, 1))  # [B*T, N, D]
         for number, block in enumerate(self.blocks):
             with ladder.trunk():
-                tokens = self.run_adapter("before_attention", number, tokens, num_frames=clips[1])
-                seen = block.ln_1(tokens)
-                seen = self.run_adapter("inside_attention", number, seen, num_frames=clips[1])
-                attended, queries, keys = attend(block.attn, seen)
-                tokens = tokens + block.ls_1(attended)
-                tokens = self.run_adapter("before_mlp", number, tokens, num_frames=clips[1])
-                tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
-                tokens = self.run_adapter("after_mlp", number, tokens, num_frames=clips[1])
+                adapter = self.adapter_inside(number)
+                tokens, queries, keys = run_block(
+                    block, adapter, tokens, num_frames=clips[1], grid=self.grid
+                )
             ladder.read(number, tokens)
             if number in blocks:
                 streams[number] = tokens.unflatten(0, clips)  # [B, T, N, D]
@@ -211,7 +207,9 @@ class CLIP(Backbone):
         """
         return self.encode_tokens(self.tokenize(prompts))
 
-    def tokenize(self, captions: Sequence[str], *, length: int | None = None) -> Tensor:
+    def tokenize(
+        self, captions: Sequence[str], *, length: int | None = None, cut: bool = True
+    ) -> Tensor:
         """Sentences as tokens of this tower, int64 ``[K, L]``: start, words, end, zeros.
 
         A sentence that is too long loses its tail, as in CLIP's training, and a warning is logged.
@@ -219,10 +217,11 @@ class CLIP(Backbone):
         Args:
             captions: ``K`` sentences.
             length: ``L``, marks of start and end included; None = as long as the tower can.
+            cut: Whether a sentence may lose its tail; else one that is too long is refused.
 
         Raises:
             ConfigurationError: If the text tower was dropped, has another vocabulary, or cannot
-                read sentences of this length.
+                read sentences of this length; or a sentence is too long and may not be cut.
         """
         context, vocabulary = self.text.context_length, self.text.vocab_size
         tokenizer, length = self._tokenizer, context if length is None else length
@@ -237,6 +236,11 @@ class CLIP(Backbone):
             )
         # Two places go to the marks of start and end.
         long = [text for text in captions if len(tokenizer.encode(text)) > length - 2]
+        if long and not cut:
+            raise ConfigurationError(
+                f"{len(long)} of {len(captions)} prompts are longer than the {length} tokens that "
+                f"{self.name} reads; shorten the description of the class, first: {long[0]!r}"
+            )
         if long:
             logger.warning(
                 "%d of %d prompts are longer than %d tokens and were cut, first: %r",
@@ -322,21 +326,3 @@ class CLIP(Backbone):
             raise ConfigurationError(
                 f"{self.name} has blocks 0 to {self.depth - 1}, not {sorted(unknown)}"
             )
-
-
-def attend(attention: nn.MultiheadAttention, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Self-attention that also shows its queries and keys, projected once.
-
-    Args:
-        attention: A module with packed projections; only its weights are used.
-        tokens: Normalised tokens ``[B*T, N, D]``.
-
-    Returns:
-        The mixed tokens ``[B*T, N, D]``; queries and keys, each ``[B*T, N, heads, D / heads]``.
-    """
-    packed = F.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)  # [B*T, N, 3*D]
-    queries, keys, values = packed.unflatten(-1, (3, attention.num_heads, -1)).unbind(-3)
-    mixed = F.scaled_dot_product_attention(
-        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
-    )  # [B*T, heads, N, D / heads]
-    return attention.out_proj(mixed.transpose(1, 2).flatten(2)), queries, keys

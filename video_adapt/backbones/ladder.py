@@ -5,7 +5,8 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from .base import Backbone, BottleneckAdapter
+from .base import Backbone
+from .block_adapter import BottleneckAdapter
 
 
 class Ladder:

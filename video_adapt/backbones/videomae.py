@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from video_adapt.checkpoints import LoadReport
 from video_adapt.errors import ConfigurationError
 
-from .base import Backbone, Features, Grid, PixelSpec
+from .base import Backbone, Features, PixelSpec
+from .block_adapter import Grid
 from .videomae_config import MEAN, STD, VideoMAEConfig, read_config
 from .videomae_run import ChunkedRun, Recompute, RunSettings
 from .videomae_tower import VideoTower

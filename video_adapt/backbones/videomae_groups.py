@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .base import Grid
+from .block_adapter import Grid
 
 # Enough rows to keep a device busy; more would only cost memory.
 _TOKENS_AT_ONCE = {"cpu": 2048}

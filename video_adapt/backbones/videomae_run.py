@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .base import Backbone, BlockAdapter, BottleneckAdapter, Grid, Site
+from .base import Backbone
+from .block_adapter import BlockAdapter, BottleneckAdapter, Grid, Site
 from .ladder import Ladder
 from .videomae_groups import Stream, count, group_chunks
 from .videomae_tower import VideoTower

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import Grid
+from .block_adapter import Grid
 from .videomae_config import VideoMAEConfig
 
 _EPS = 1e-6

@@ -6,7 +6,7 @@ from torch import nn
 from tests.parity.cases import Case, check
 from video_adapt.adapters import TokenShift, TokenShiftBlockAdapter, inject
 from video_adapt.backbones import CLIP
-from video_adapt.backbones.clip import attend
+from video_adapt.backbones.clip_block import attend
 from video_adapt.checkpoints import KeyRule, convert_keys, load_strictly
 from video_adapt.retrieval.teachers import (
     TOWER_RULES,

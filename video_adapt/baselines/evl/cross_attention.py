@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from video_adapt.backbones.base import Grid
+from video_adapt.backbones.block_adapter import Grid
 
 
 class TemporalCrossAttention(nn.Module):

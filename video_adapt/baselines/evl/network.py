@@ -8,7 +8,8 @@ Source: Lin et al., Frozen CLIP Models are Efficient Video Learners, ECCV 2022.
 import torch
 from torch import Tensor, nn
 
-from video_adapt.backbones.base import Features, Grid
+from video_adapt.backbones.base import Features
+from video_adapt.backbones.block_adapter import Grid
 from video_adapt.errors import ConfigurationError
 
 from .cross_attention import TemporalCrossAttention

@@ -1,0 +1,90 @@
+"""CLIP's towers, the expanded attention and the other students, against the official code."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.parity.cases import Case, check
+from tests.parity.checks.clip import build, vision_config
+from video_adapt.adapters import Adapter, ExpandedAttention, inject
+from video_adapt.backbones import CLIP, Features
+from video_adapt.checkpoints import load_strictly
+
+
+def build_tower(case: Case, adapter: Adapter | None) -> CLIP:
+    """The fixture's image tower with its weights and what stands inside."""
+    backbone = build(case.config, vision_config(case.config), None)
+    if adapter is not None:
+        inject(backbone, adapter, reads_patches=True)
+    load_strictly(backbone.visual, case.group("weights"))
+    return backbone
+
+
+def run_tower(case: Case, backbone: CLIP, dtype: torch.dtype) -> tuple[Features, Tensor]:
+    """Forward and backward in a given precision: features and the probed sum."""
+    backbone.zero_grad()
+    inputs = case.group("inputs")
+    video = inputs["frames"].transpose(1, 2).to(dtype)  # [B, T, C, H, W]
+    features = backbone.to(dtype)(video)
+    probed = (features.embedding.flatten(0, 1) * inputs["probe"].to(dtype)).sum()
+    probed.backward()
+    return features, probed
+
+
+def compare_gradients(case: Case, single: dict[str, Tensor], double: dict[str, Tensor]) -> None:
+    """Every recorded gradient against ours, and none left over on either side.
+
+    The recordings were made in float32 and the largest gradients are sums of hundreds of terms:
+    of plain CLIP already, whose arithmetic is the official one, some lie further from the result
+    in float64 than the tolerance. What our own float32 loses is therefore added to it; a mistake
+    would move both of our results alike.
+    """
+    recorded, tolerance = case.group("grads"), case.meta["tolerance"]
+    assert recorded.keys() == single.keys(), recorded.keys() ^ single.keys()
+    for name, expected in recorded.items():
+        rounding = (single[name] - double[name]).abs().max().item()
+        torch.testing.assert_close(
+            single[name],
+            expected,
+            atol=tolerance["atol"] + rounding,
+            rtol=tolerance["rtol"],
+            msg=lambda text, name=name: f"{case.name}: gradient of {name}: {text}",
+        )
+
+
+def gradients(module: nn.Module) -> dict[str, Tensor]:
+    """Gradients under the module's names."""
+    named = {name: p.grad for name, p in module.named_parameters()}
+    return {name: grad.clone() for name, grad in named.items() if grad is not None}
+
+
+def compare_tower(case: Case, adapter: Adapter | None) -> None:
+    """Outputs, tokens and the gradient of every parameter of the tower and what stands inside."""
+    backbone = build_tower(case, adapter)
+    features, probed = run_tower(case, backbone, torch.float32)
+    outputs = {
+        "frame_embed": features.embedding.flatten(0, 1),
+        "probe_scalar": probed,
+        "video_embed": F.normalize(features.embedding, dim=-1).mean(dim=1),
+    }
+    recorded = case.group("outputs")
+    assert recorded.keys() == outputs.keys()
+    for name, expected in recorded.items():
+        case.assert_close(outputs[name], expected, name)
+    assert case.group("inter").keys() == {"tokens"}
+    case.assert_close(features.tokens.flatten(0, 1), case.group("inter")["tokens"], "tokens")
+
+    single = gradients(backbone.visual)
+    run_tower(case, backbone, torch.float64)
+    compare_gradients(case, single, gradients(backbone.visual))
+
+
+@check("froster", "clip_image_tower")
+def clip_image_tower(case: Case) -> None:
+    compare_tower(case, None)
+
+
+@check("froster", "vclip_tower")
+def vclip_tower(case: Case) -> None:
+    kind = case.config["temporal_type"].removeprefix("expand_temporal_view")
+    compare_tower(case, ExpandedAttention(reach=int(kind.removeprefix("_step") or 1)))

@@ -1,0 +1,79 @@
+"""One block of CLIP's image tower, with everything that an adapter may do inside it."""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .block_adapter import BlockAdapter, Grid, look_plainly
+
+
+class BlockOutput(NamedTuple):
+    """What a block leaves.
+
+    Attributes:
+        tokens: Residual stream behind the block, ``[B*T, N, D]``.
+        queries: Queries of its attention before scaling, ``[B*T, N, heads, D / heads]``.
+        keys: Keys of its attention, ``[B*T, N, heads, D / heads]``.
+    """
+
+    tokens: Tensor
+    queries: Tensor
+    keys: Tensor
+
+
+def run_block(
+    block: Any, adapter: BlockAdapter, tokens: Tensor, *, num_frames: int, grid: Grid
+) -> BlockOutput:
+    """Run a residual block of open_clip; a plain :class:`BlockAdapter` changes nothing.
+
+    Args:
+        block: open_clip's ``ResidualAttentionBlock``.
+        adapter: What stands inside the block.
+        tokens: ``[B*T, N, D]``, time inside the batch.
+        num_frames: ``T``.
+        grid: Rows and columns of patches.
+    """
+
+    def attend_sequences(sequences: Tensor) -> Tensor:
+        return attend(block.attn, block.ln_1(sequences))[0]
+
+    tokens = adapter.before_attention(tokens, num_frames=num_frames, grid=grid)
+    tokens = adapter.reuse_attention(tokens, attend_sequences, num_frames=num_frames, grid=grid)
+    read = adapter.inside_attention(block.ln_1(tokens), num_frames=num_frames, grid=grid)
+    queries, keys, values = project(block.attn, read)
+    taken = adapter.look(queries, keys, values, num_frames=num_frames)
+    written = adapter.behind_attention(block.attn.out_proj(taken.flatten(2)))
+    tokens = tokens + block.ls_1(written)
+    tokens = adapter.before_mlp(tokens, num_frames=num_frames, grid=grid)
+    read = block.ln_2(tokens)
+    tokens = tokens + block.ls_2(adapter.behind_mlp(read, block.mlp(read)))
+    tokens = adapter.after_mlp(tokens, num_frames=num_frames, grid=grid)
+    return BlockOutput(tokens, queries, keys)
+
+
+def project(attention: nn.MultiheadAttention, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values, each ``[M, S, heads, D / heads]``.
+
+    Args:
+        attention: A module with packed projections; only its weights are used.
+        tokens: Normalised tokens ``[M, S, D]``.
+    """
+    packed = F.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)  # [M, S, 3*D]
+    queries, keys, values = packed.unflatten(-1, (3, attention.num_heads, -1)).unbind(-3)
+    return queries, keys, values
+
+
+def attend(attention: nn.MultiheadAttention, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Self-attention that also shows its queries and keys, projected once.
+
+    Args:
+        attention: A module with packed projections; only its weights are used.
+        tokens: Normalised tokens ``[M, S, D]``.
+
+    Returns:
+        The mixed tokens ``[M, S, D]``; queries and keys, each ``[M, S, heads, D / heads]``.
+    """
+    queries, keys, values = project(attention, tokens)
+    taken = look_plainly(queries, keys, values)
+    return attention.out_proj(taken.flatten(2)), queries, keys
