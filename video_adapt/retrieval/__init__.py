@@ -1,7 +1,8 @@
 """Text-to-video retrieval: what turns frames into one vector, compares it, and teaches it."""
 
 from .gather import cached_step, gather
-from .index import Entry, Hits, Index
+from .index import Backend, Entry, Hits, Index
+from .index_backends import create_index, open_index
 from .index_torch import TorchIndex
 from .index_vectors import PrecisionLoss, precision_loss
 from .losses import (
@@ -21,6 +22,7 @@ from .temporal import QuickGELU, ResidualBlock, TemporalLSTM, TemporalTransforme
 __all__ = [
     "MAX_LOGIT_SCALE",
     "AttentivePooling",
+    "Backend",
     "Entry",
     "Hits",
     "Index",
@@ -39,11 +41,13 @@ __all__ = [
     "cached_step",
     "coarse_loss",
     "contrastive_loss",
+    "create_index",
     "fine_loss",
     "gather",
     "in_blocks",
     "masked_mean",
     "masked_softmax",
+    "open_index",
     "pearson_distance",
     "positive_pairs",
     "precision_loss",

@@ -1,15 +1,18 @@
 """Search over vectors of videos: the calls that every index answers, and what goes in and out."""
 
+import importlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
 from video_adapt.errors import ConfigurationError
 
+Backend = Literal["torch", "faiss", "lancedb"]
+Damaged = Literal["error", "skip"]
 _NO_FIELDS: Mapping[str, object] = {}
 
 
@@ -122,3 +125,41 @@ class Index(Protocol):
         Raises:
             ConfigurationError: If the folder holds an index already.
         """
+
+
+def require_fit(ids: Sequence[str], vectors: Tensor, metadata: Sequence[Entry]) -> None:
+    """Refuse what is not one vector and one entry for every id.
+
+    Raises:
+        ConfigurationError: If their numbers differ or an id comes twice.
+    """
+    if not len(ids) == len(vectors) == len(metadata) or len(set(ids)) < len(ids):
+        raise ConfigurationError(
+            f"{len(set(ids))} different ids of {len(ids)}, {len(vectors)} vectors, "
+            f"{len(metadata)} entries; give one of each, every id once"
+        )
+
+
+def require_positive(k: int) -> None:
+    """Refuse a search for nothing.
+
+    Raises:
+        ConfigurationError: If ``k`` is not positive.
+    """
+    if k < 1:
+        raise ConfigurationError(f"k is {k}; ask for at least one")
+
+
+def import_extra(module: str) -> Any:
+    """Import what only one backend needs.
+
+    Raises:
+        ConfigurationError: If it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"this index needs the package {module} ({error}); pip install video_adapt[index], or "
+            "use backend='torch'"
+        ) from error

@@ -19,10 +19,10 @@ from safetensors.torch import load, save
 
 from video_adapt.errors import ConfigurationError, WeightsError
 
-from .index import Entry
+from .index import Backend, Entry
 from .index_vectors import DTYPES, Packed, Precision
 
-_FORMAT = 1
+_FORMAT = 2
 _MANIFEST, _LOCK, _UNFINISHED = "manifest.json", "lock", ".part"
 _SEGMENTS = "segment-*"
 
@@ -51,12 +51,34 @@ class Manifest(NamedTuple):
         width: Width ``D`` of a vector.
         precision: Type of the stored vectors.
         segments: The files that count, oldest first.
+        backend: What searches it.
+        version: State of another library's table that counts, where one holds the vectors.
     """
 
     checkpoint: str
     width: int
     precision: Precision
     segments: tuple[Segment, ...] = ()
+    backend: Backend = "torch"
+    version: int = 0
+
+    def require(self, folder: str | Path, *, checkpoint: str, backend: Backend) -> None:
+        """Refuse an index that was made by something else.
+
+        Raises:
+            ConfigurationError: If another backend searches it.
+            WeightsError: If another checkpoint made it.
+        """
+        if self.checkpoint != checkpoint:
+            raise WeightsError(
+                f"{folder}: was made by checkpoint {self.checkpoint[:12]}, not by this one "
+                f"({checkpoint[:12]}); search with that one, or index again into a new folder"
+            )
+        if self.backend != backend:
+            raise ConfigurationError(
+                f"{folder}: is an index of backend {self.backend!r}, not {backend!r}; open it "
+                "with open_index"
+            )
 
 
 class SegmentContent(NamedTuple):
@@ -164,7 +186,7 @@ class IndexFolder:
         sha256 = hashlib.sha256(data).hexdigest()
         # Named for its content: a name never means two things, whoever wrote it and was cut off.
         file = f"segment-{sha256[:16]}.safetensors"
-        _write_whole(self.path / file, data)
+        write_whole(self.path / file, data)
         return Segment(file, len(ids), sha256)
 
     def write_manifest(self, manifest: Manifest) -> None:
@@ -172,7 +194,7 @@ class IndexFolder:
         content = {**manifest._asdict(), "segments": [s._asdict() for s in manifest.segments]}
         body = {"format": _FORMAT, **content}
         data = json.dumps({"sha256": _digest_of(body), **body}, indent=1).encode()
-        _write_whole(self.path / _MANIFEST, data)
+        write_whole(self.path / _MANIFEST, data)
         self._known = data
 
     def unlisted(self, manifest: Manifest) -> list[Path]:
@@ -203,7 +225,8 @@ def _parse_manifest(data: bytes, path: Path) -> Manifest:
             f"{path}: format {body['format']}, this version reads {_FORMAT}; index again"
         )
     segments = tuple(Segment(**{**s, "dead": tuple(s["dead"])}) for s in body["segments"])
-    return Manifest(body["checkpoint"], body["width"], body["precision"], segments)
+    del body["format"]
+    return Manifest(**{**body, "segments": segments})
 
 
 def _digest_of(body: dict[str, Any]) -> str:
@@ -221,7 +244,7 @@ def _damaged(path: Path, rows: int, cause: str) -> WeightsError:
     )
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Put a file in its place whole: written aside, flushed to the disk, renamed, name flushed."""
     aside = path.with_name(path.name + _UNFINISHED)
     with aside.open("wb") as file:

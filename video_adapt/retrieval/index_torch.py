@@ -3,14 +3,23 @@
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from video_adapt.errors import ConfigurationError, WeightsError
 
-from .index import Entry, Filter, Hits, Index
+from .index import (
+    Backend,
+    Damaged,
+    Entry,
+    Filter,
+    Hits,
+    Index,
+    require_fit,
+    require_positive,
+)
 from .index_files import IndexFolder, Manifest, Segment, SegmentContent
 from .index_vectors import DTYPES, PackedVectors, Precision, pack, unit
 
@@ -32,6 +41,8 @@ class TorchIndex(Index):
         folder: Its files.
         empty: What the folder's manifest says, without segments.
     """
+
+    backend: ClassVar[Backend] = "torch"
 
     def __init__(self, folder: IndexFolder, empty: Manifest) -> None:
         self._folder, self._empty = folder, empty
@@ -68,7 +79,8 @@ class TorchIndex(Index):
         """
         if precision not in DTYPES:
             raise ConfigurationError(f"precision {precision!r}: give one of {', '.join(DTYPES)}")
-        files, empty = IndexFolder(folder), Manifest(checkpoint, width, precision)
+        files = IndexFolder(folder)
+        empty = Manifest(checkpoint, width, precision, backend=cls.backend)
         files.create(empty)
         return cls(files, empty)
 
@@ -78,7 +90,7 @@ class TorchIndex(Index):
         folder: str | Path,
         *,
         checkpoint: str,
-        damaged: Literal["error", "skip"] = "error",
+        damaged: Damaged = "error",
     ) -> Self:
         """Open an index; every byte of it is checked.
 
@@ -89,16 +101,12 @@ class TorchIndex(Index):
                 index with the next write: what it held can then be added again.
 
         Raises:
-            ConfigurationError: If there is no index.
+            ConfigurationError: If there is no index, or another backend's.
             WeightsError: If another checkpoint made it, or a file is damaged.
         """
         files = IndexFolder(folder)
         with files.reading() as manifest:
-            if manifest.checkpoint != checkpoint:
-                raise WeightsError(
-                    f"{folder}: was made by checkpoint {manifest.checkpoint[:12]}, not by this one "
-                    f"({checkpoint[:12]}); search with that one, or index again into a new folder"
-                )
+            manifest.require(folder, checkpoint=checkpoint, backend=cls.backend)
             if left := files.unlisted(manifest):
                 logger.warning(
                     "%s: %d files of interrupted writes are ignored (%s); compact() deletes them",
@@ -121,11 +129,7 @@ class TorchIndex(Index):
 
     def add(self, ids: Sequence[str], vectors: Tensor, metadata: Sequence[Entry]) -> None:
         """Store vectors; they are on the disk when this returns, and none of them before."""
-        if not len(ids) == len(vectors) == len(metadata) or len(set(ids)) < len(ids):
-            raise ConfigurationError(
-                f"{len(set(ids))} different ids of {len(ids)}, {len(vectors)} vectors, "
-                f"{len(metadata)} entries; give one of each, every id once"
-            )
+        require_fit(ids, vectors, metadata)
         if not ids:
             return
         packed = pack(unit(vectors, self._empty.width), self._empty.precision)
@@ -155,21 +159,24 @@ class TorchIndex(Index):
         return len(rows)
 
     def search(self, queries: Tensor, k: int, where: Filter | None = None) -> Hits:
-        """Find the vectors of the highest cosines, exact for the vectors as stored."""
-        if k < 1:
-            raise ConfigurationError(f"k is {k}; ask for at least one")
+        """Find the vectors of the highest cosines, with the cosines of the vectors as stored."""
+        require_positive(k)
         queries = unit(queries, self._empty.width)
         allowed = self._alive
         if where is not None:
             pairs = zip(self._alive.tolist(), self._entries, strict=True)
             allowed = torch.tensor([alive and where(entry) for alive, entry in pairs]).bool()
         k = min(k, int(allowed.sum()))
-        scores, rows = self._vectors.search(queries, k, allowed)
+        scores, rows = self._best(queries, k, allowed)
         return Hits(
             ids=[[self._ids[row] for row in found] for found in rows.tolist()],
             scores=scores,
             entries=[[self._entries[row] for row in found] for found in rows.tolist()],
         )
+
+    def _best(self, queries: Tensor, k: int, allowed: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and rows of the ``k`` best of the allowed, both ``[Q, k]``, best first."""
+        return self._vectors.search(queries, k, allowed)
 
     def compact(self) -> None:
         """Rewrite the folder without deleted vectors and without remains of interrupted writes.
@@ -192,7 +199,7 @@ class TorchIndex(Index):
             segments = self._write_alive(copy)
             copy.write_manifest(self._empty._replace(segments=tuple(segments)))
 
-    def _read(self, segment: Segment, damaged: Literal["error", "skip"]) -> None:
+    def _read(self, segment: Segment, damaged: Damaged) -> None:
         try:
             content = self._folder.read_segment(segment)
         except WeightsError as error:

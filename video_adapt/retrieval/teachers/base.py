@@ -118,7 +118,7 @@ class FeatureTeacher(Teacher):
 
     @property
     def settings(self) -> dict[str, float]:
-        """What rows depend on beside the weights: part of the key of a cache."""
+        """What it computes depends on beside the weights; part of the key of a cache."""
         return {}
 
     @abstractmethod

@@ -61,7 +61,7 @@ class CLIP4ClipTeacher(FeatureTeacher):
 
     @property
     def settings(self) -> dict[str, float]:
-        """What rows depend on beside the weights: part of the key of a cache."""
+        """What it computes depends on beside the weights; part of the key of a cache."""
         return {"heads": self.heads}
 
     def encode_videos(self, tokens: Tensor, mask: Tensor) -> Rows:

@@ -65,7 +65,7 @@ class TS2Net(FeatureTeacher):
 
     @property
     def settings(self) -> dict[str, float]:
-        """What rows depend on beside the weights: part of the key of a cache."""
+        """What it computes depends on beside the weights; part of the key of a cache."""
         selector = self.selector
         return {
             "heads": self.heads,
@@ -74,6 +74,7 @@ class TS2Net(FeatureTeacher):
             "sigma": selector.sigma,
             "seed": selector.seed,
             "tiled_mask": self.tiled_mask,
+            "sharpness": self.sharpness,
         }
 
     def encode_videos(self, tokens: Tensor, mask: Tensor, noise: Tensor | None = None) -> Rows:

@@ -69,6 +69,11 @@ class XCLIP(CLIP4ClipTeacher):
         self.frames_of_pair = nn.Parameter(torch.eye(frames))
         self.words_of_pair = nn.Parameter(torch.eye(words))
 
+    @property
+    def settings(self) -> dict[str, float]:
+        """What it computes depends on beside the weights; part of the key of a cache."""
+        return {**super().settings, "temperature": self.temperature}
+
     def encode_videos(self, tokens: Tensor, mask: Tensor) -> Rows:
         """Vector of each video, and its frames before they saw one another, all normalised.
 

@@ -58,6 +58,11 @@ class XPool(FeatureTeacher):
             nn.init.eye_(linear.weight)
             nn.init.zeros_(linear.bias)
 
+    @property
+    def settings(self) -> dict[str, float]:
+        """What it computes depends on beside the weights; part of the key of a cache."""
+        return {"heads": self.heads}
+
     def encode_videos(self, tokens: Tensor, mask: Tensor) -> Rows:
         """The frames as they came."""
         return {"frames": tokens[:, :, 0], "mask": mask}
