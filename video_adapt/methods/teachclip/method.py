@@ -77,6 +77,8 @@ class TeachCLIP(FrozenBackboneMixin, RetrievalTask):
         self.student = student.build(backbone.embed_dim, positions=backbone.text.context_length)
         start_from_text(self.student, backbone.text)
         self.teaching = teaching
+        for teacher in teachers:
+            teacher.check_pixels(backbone)
         self.teachers = tuple(teachers)  # a tuple: not registered, hence not saved and not trained
         self.freeze_backbone(
             tuning,

@@ -5,6 +5,7 @@ X-Pool, CVPR 2022; Luo et al., CLIP4Clip, Neurocomputing 2022.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from video_adapt.tasks import (
 )
 
 from .network import start_from_text
+from .own import describe
 from .reading import check_width, everywhere, frame_tokens
 
 
@@ -90,6 +92,11 @@ class TeacherRetriever(FrozenBackboneMixin, RetrievalTask):
         """Scores of all pairs ``[Q, B]``, temperature included."""
         captions, videos = self.head.caption_rows.unpack(text), self.head.video_rows.unpack(video)
         return self.head.compare(captions, videos)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave what the head is beside its weights to whoever is taught by it."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["video_adapt"]["head"] = describe(self.head)
 
     def losses(self, batch: CaptionBatch) -> Mapping[str, Tensor]:
         """The contrastive loss over the pairs of all processes."""

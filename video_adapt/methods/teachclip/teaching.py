@@ -12,13 +12,14 @@ from video_adapt.adapters import Adapter, inject
 from video_adapt.backbones import CLIP
 from video_adapt.batches import CaptionBatch
 from video_adapt.checkpoints import digest, read_state
-from video_adapt.errors import ConfigurationError
+from video_adapt.errors import ConfigurationError, VideoAdaptError
 from video_adapt.retrieval import gather
 from video_adapt.retrieval.cache import TeacherCache
 from video_adapt.retrieval.teachers import FeatureTeacher, Rows, Teacher, Teaching
 
 from .convert import load_teacher
-from .reading import frame_tokens
+from .own import load_own, read_own
+from .reading import check_width, frame_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -30,16 +31,19 @@ class Taught(nn.Module):
         head: Compares captions with videos.
         backbone: The towers that it reads, with the teacher's own weights; None for a head that
             reads none, such as a file of scores.
-        weights: A published file of this teacher, towers included; None leaves head and backbone
-            as they are given.
+        weights: A published file of this teacher, towers included, or a checkpoint of a
+            ``TeacherRetriever`` or of a student that was trained here; None leaves head and
+            backbone as they are given.
         weight: How much this teacher counts beside the others.
         adapter: What the towers had inside when the teacher was trained, such as the token shift
-            of TS2-Net; one without weights of its own.
+            of TS2-Net; published files hold no weights of one.
         cache: Folder in which what it says of single videos and captions is kept, so that its
             towers run once for each; None runs them in every step.
 
     Raises:
-        ConfigurationError: If the head reads towers and there are none, or the reverse.
+        ConfigurationError: If the head reads towers and there are none, or the reverse, or head,
+            towers and weights are of different widths or settings.
+        WeightsError: If the weights are of something else.
     """
 
     def __init__(
@@ -64,15 +68,39 @@ class Taught(nn.Module):
                 f"teacher {name} reads no towers: cache, weights and adapter mean nothing to it"
             )
         self.head, self.backbone, self.weight = head, backbone, weight
-        if backbone is not None and weights is not None:
-            report = load_teacher(head, backbone, read_state(weights))
-            logger.info("teacher %s: %s: %s", name, weights, report.render())
+        if backbone is not None:
+            check_width(self._parts()[0], backbone)
         if backbone is not None and adapter is not None:
             inject(backbone, adapter, reads_patches=self._parts()[0].reads_patches)
+        if weights is not None:
+            self._load(weights)
         self.adapter = None if adapter is None else f"{type(adapter).__name__} {vars(adapter)}"
         self.cache_folder = cache
         self.cache: TeacherCache | None = None
         self.requires_grad_(False).eval()
+
+    def _load(self, weights: str | Path) -> None:
+        head, towers = self._parts()
+        own = read_own(weights)
+        published = read_state(weights) if own is None else {}
+        try:
+            report = load_own(head, towers, own) if own else load_teacher(head, towers, published)
+        except VideoAdaptError as error:
+            raise type(error)(f"{weights}: {error}") from error
+        logger.info("teacher %s: %s: %s", type(head).__name__, weights, report.render())
+
+    def check_pixels(self, student: CLIP) -> None:
+        """Refuse a student that sees the frames in other colours or at another size.
+
+        Raises:
+            ConfigurationError: If its pixels are not those of the teacher's towers.
+        """
+        if self.backbone is not None and self.backbone.pixels != student.pixels:
+            raise ConfigurationError(
+                f"teacher {type(self.head).__name__} sees {tuple(self.backbone.pixels)}, the "
+                f"student {tuple(student.pixels)}: both get the same frames; give them backbones "
+                "with the same image_size, mean and std"
+            )
 
     def open_cache(self, facts: Mapping[str, Any]) -> None:
         """Open the cache, if there shall be one.
