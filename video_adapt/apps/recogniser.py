@@ -149,7 +149,7 @@ class Recogniser:
                 float(times_s[last]) if last < len(times_s) else _end_s(reader),
                 self.class_names,
                 probs[number],
-                _thumbnails(clips[number * self._views][shown]),
+                thumbnails(clips[number * self._views][shown]),
                 times_s[index[number, 0, shown]],
             )
 
@@ -218,7 +218,7 @@ def _spans(reader: VideoReader, window_s: float | None) -> Iterator[tuple[int, i
     yield from ((int(a), int(b)) for a, b in pairwise(edges) if a < b)
 
 
-def _thumbnails(frames: Tensor) -> Tensor:
+def thumbnails(frames: Tensor) -> Tensor:
     """Frames scaled down to look at ``[T, C, H, W]``; small ones stay as they are."""
     scale = min(1.0, _SHOWN_SIDE / min(frames.shape[-2:]))
     size = [max(1, round(side * scale)) for side in frames.shape[-2:]]
