@@ -10,6 +10,9 @@ from .features import FeatureFiles
 from .kinetics import KineticsDataModule
 from .loader import BatchLoader, ClipLoader, LoaderOptions
 from .msrvtt import MSRVTTDataModule
+from .open_vocabulary import OpenVocabularyDataModule
+from .open_vocabulary_classes import ClassList, read_classes
+from .open_vocabulary_files import TestSet
 from .samplers import EvalSampler, TrainSampler, derive_seed
 from .segments import SegmentManifest, VideoSegments
 from .thumos import THUMOSDataModule
@@ -20,6 +23,7 @@ __all__ = [
     "CaptionDataModule",
     "CaptionManifest",
     "CaptionedVideo",
+    "ClassList",
     "ClassNames",
     "ClipDataModule",
     "ClipLoader",
@@ -29,8 +33,10 @@ __all__ = [
     "LoaderOptions",
     "MSRVTTDataModule",
     "Manifest",
+    "OpenVocabularyDataModule",
     "SegmentManifest",
     "THUMOSDataModule",
+    "TestSet",
     "TrainSampler",
     "VideoDataModule",
     "VideoEntry",
@@ -38,5 +44,6 @@ __all__ = [
     "WindowDataModule",
     "derive_seed",
     "read_class_names",
+    "read_classes",
     "read_manifest",
 ]

@@ -105,6 +105,7 @@ def read_manifest(
     classes: ClassNames | None = None,
     skip_missing: bool = False,
     problems: Problems | None = None,
+    find: "FileFinder | None" = None,
 ) -> Manifest:
     """Read one list, look up its labels and files, and refuse what cannot be true.
 
@@ -117,6 +118,7 @@ def read_manifest(
         classes: Class names; None = the labels of this list, in alphabetical order.
         skip_missing: Leave out entries without a file instead of raising.
         problems: Where faults go; None = the first is raised.
+        find: How a listed path becomes a file below the root; None = literally.
 
     Raises:
         AnnotationError: On the first fault, with file and line, cause and mend.
@@ -129,7 +131,7 @@ def read_manifest(
     if not rows:
         raise AnnotationError(f"{source}: names no video; expected lines or `<class>/*.mp4`")
     classes = classes or _classes_of(rows, source)
-    find = FileFinder(root.absolute())
+    find = find or FileFinder(root.absolute())
     entries: list[VideoEntry] = []
     missing: list[VideoEntry] = []
     for entry, found in _entries(rows, classes, split, find, problems):

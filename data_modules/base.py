@@ -88,7 +88,7 @@ class VideoDataModule(LightningDataModule, ABC, Generic[ManifestT]):
         self.max_broken_share = max_broken_share
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
         self._manifests: dict[Split, ManifestT | None] = {}
-        self._broken: dict[Split, BrokenLog] = {}
+        self._broken: dict[str, BrokenLog] = {}
         self._train_loader: BatchLoader[Any] | None = None
         self._place: dict[str, int] | None = None
         self._logged_broken = 0
@@ -165,11 +165,11 @@ class VideoDataModule(LightningDataModule, ABC, Generic[ManifestT]):
         manifest = self.manifest("val")
         return [] if manifest is None else self._eval_batches("val", manifest)
 
-    def test_dataloader(self) -> BatchLoader[Any]:
-        """The test videos."""
+    def test_dataloader(self) -> BatchLoader[Any] | Sequence[BatchLoader[Any]]:
+        """The test videos; several loaders where there are several test sets."""
         return self._eval_batches("test", self._required("test"))
 
-    def predict_dataloader(self) -> BatchLoader[Any]:
+    def predict_dataloader(self) -> BatchLoader[Any] | Sequence[BatchLoader[Any]]:
         """The videos of the test list."""
         return self.test_dataloader()
 
@@ -211,7 +211,7 @@ class VideoDataModule(LightningDataModule, ABC, Generic[ManifestT]):
             raise ConfigurationError(f"the data module has no {split!r} list; set data.{split}")
         return manifest
 
-    def _log_of(self, split: Split, manifest: ManifestT) -> BrokenLog:
+    def _log_of(self, split: str, manifest: ManifestT) -> BrokenLog:
         """The account of a split, one for all its loaders."""
         return self._broken.setdefault(split, self._new_log(manifest))
 

@@ -7,9 +7,16 @@ import torch
 from torch import Tensor
 
 from video_adapt.batches import ClipBatch, DecodedClips
-from video_adapt.video import EvalTransform, FrameSampler, Mixing, SegmentSampler, TrainTransform
+from video_adapt.video import (
+    EvalTransform,
+    FrameSampler,
+    Mixing,
+    SegmentSampler,
+    ShortSideTransform,
+    TrainTransform,
+)
 
-from .annotations import Manifest, Split
+from .annotations import Manifest
 from .base import Pixels, VideoDataModule, plain, sized
 from .dataset import MIXING, ClipDataset
 from .loader import ClipLoader, LoaderOptions, OnBroken
@@ -41,7 +48,7 @@ class ClipDataModule(VideoDataModule[Manifest]):
         self,
         *,
         sampler: FrameSampler | None = None,
-        train_transform: TrainTransform | None = None,
+        train_transform: TrainTransform | ShortSideTransform | None = None,
         eval_transform: EvalTransform | None = None,
         mixing: Mixing | None = None,
         loader: LoaderOptions | None = None,
@@ -54,7 +61,9 @@ class ClipDataModule(VideoDataModule[Manifest]):
             loader=loader, on_broken=on_broken, max_broken_share=max_broken_share, seed=seed
         )
         self.sampler = sampler or SegmentSampler(num_frames=8)
-        self.train_transform = train_transform or TrainTransform()
+        self.train_transform: TrainTransform | ShortSideTransform = (
+            train_transform or TrainTransform()
+        )
         self.eval_transform = eval_transform or EvalTransform()
         self.mixing = mixing
         self.eval_views = eval_views
@@ -117,7 +126,7 @@ class ClipDataModule(VideoDataModule[Manifest]):
     def _train_batches(self, manifest: Manifest, sampler: TrainSampler) -> ClipLoader:
         return self._batches("train", manifest, sampler, None)
 
-    def _eval_batches(self, split: Split, manifest: Manifest) -> ClipLoader:
+    def _eval_batches(self, split: str, manifest: Manifest) -> ClipLoader:
         rank, world = self._process()
         sampler = EvalSampler(len(manifest), rank=rank, world=world)
         views = 1 if split == "val" else self.eval_views
@@ -125,7 +134,7 @@ class ClipDataModule(VideoDataModule[Manifest]):
 
     def _batches(
         self,
-        split: Split,
+        split: str,
         manifest: Manifest,
         sampler: TrainSampler | EvalSampler,
         views: int | None,

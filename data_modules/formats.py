@@ -190,6 +190,8 @@ def csv_rows(source: Path, problems: Problems) -> Iterator[tuple[str, dict[str, 
         header = [cell.strip() for cell in next(reader, [])]
         for cells in reader:
             where = f"{source}:{reader.line_num}"
+            if header == ["path", "label"] and len(cells) > 2:  # a comma in the name of a file
+                cells = [",".join(cells[:-1]), cells[-1]]
             if len(cells) == len(header):
                 values = (cell.strip() for cell in cells)
                 yield where, dict(zip(header, values, strict=True))
