@@ -1,6 +1,6 @@
 """Text-to-video retrieval: what turns frames into one vector, compares it, and teaches it."""
 
-from .gather import cached_step, gather
+from .gather import cached_step, encode_in_parts, gather
 from .index import Backend, Entry, Hits, Index
 from .index_backends import create_index, open_index
 from .index_torch import TorchIndex
@@ -41,6 +41,7 @@ __all__ = [
     "cached_step",
     "coarse_loss",
     "contrastive_loss",
+    "encode_in_parts",
     "create_index",
     "fine_loss",
     "gather",

@@ -60,29 +60,44 @@ def _all_sizes(local: Tensor) -> list[int]:
     return [int(size) for size in sizes]
 
 
-def cached_step(
-    encode: Encode, loss: Callable[..., Tensor], batch: Sequence[Tensor], micro: int
-) -> Tensor:
-    """Loss of a whole batch, while only a part of it is inside the encoder.
+def encode_in_parts(
+    encode: Encode, batch: Sequence[Tensor], micro: int | None
+) -> tuple[Tensor, ...]:
+    """Features of a whole batch, while only a part of it is inside the encoder.
 
-    The encoder runs over the parts and keeps nothing but its features; the loss sees the features
-    of all; on the way back every part is encoded once more, in the same random state, and passes
-    its gradients on. Gradients are those of the plain step, memory is that of one part, time a
-    second pass through the encoder. An ordinary ``backward`` of the result does it all, so loss
-    scaling, autocast and data parallelism see nothing unusual.
+    The encoder runs over the parts and keeps nothing but its features; on the way back every part
+    is encoded once more, in the same random state, and passes its gradients on. Gradients are those
+    of the plain step, memory is that of one part, time a second pass through the encoder. An
+    ordinary ``backward`` of what is made of the features does it all, so loss scaling, autocast
+    and data parallelism see nothing unusual.
 
     Args:
         encode: Parts of ``batch`` in, features out, one row per row; rows must not depend on one
             another, as in batch normalisation.
-        loss: Features of all rows in, a scalar out.
         batch: Tensors of equally many rows, ``[B, ...]`` each.
-        micro: Rows that are encoded at once.
+        micro: Rows that are encoded at once; None = all, and once only.
 
     Source: Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup,
     RepL4NLP 2021.
     """
+    if micro is None:
+        return encode(*batch)
     parts = zip(*(values.split(micro) for values in batch), strict=True)
     encoded: list[tuple[Tensor, ...]] = [
         checkpoint(encode, *part, use_reentrant=False) for part in parts
     ]
-    return loss(*(torch.cat(features) for features in zip(*encoded, strict=True)))
+    return tuple(torch.cat(features) for features in zip(*encoded, strict=True))
+
+
+def cached_step(
+    encode: Encode, loss: Callable[..., Tensor], batch: Sequence[Tensor], micro: int
+) -> Tensor:
+    """Loss of a whole batch of which only a part is inside the encoder: :func:`encode_in_parts`.
+
+    Args:
+        encode: As there.
+        loss: Features of all rows in, a scalar out.
+        batch: As there.
+        micro: As there.
+    """
+    return loss(*encode_in_parts(encode, batch, micro))

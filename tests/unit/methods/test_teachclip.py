@@ -358,6 +358,54 @@ def test_processes_learn_what_one_learns_from_all_their_pairs(kind):
         torch.testing.assert_close(mean, grad, atol=1e-5, rtol=1e-3, msg=lambda m, n=name: n + m)
 
 
+def grads_of(method, batch):
+    loss = method.losses(batch)["loss"]
+    loss.backward()
+    grads = {k: p.grad for k, p in method.named_parameters() if p.grad is not None}
+    return loss.detach(), grads
+
+
+@pytest.mark.parametrize(
+    ("kind", "tuning"),
+    [("afa", "full"), ("afa", "frozen"), ("meanP", "full"), ("tightTransf", "full")],
+)
+def test_parts_of_a_batch_learn_what_the_whole_learns(kind, tuning):
+    batch = captions([0, 1, 1, 2, 0])
+    settings = {"tuning": tuning, "text_tuning": tuning, "teachers": [xclip()]}
+    # Correlations of the nearly equal scores of a new student would magnify rounding.
+    settings["teaching"] = TeachingLoss(coarse_distance="cross_entropy")
+    whole, parts = (build(kind, micro_batch=n, **settings).eval() for n in (None, 2))
+    frames = []
+    parts.backbone.visual.conv1.register_forward_hook(lambda *call: frames.append(len(call[1][0])))
+    expected, found = grads_of(whole, batch), grads_of(parts, batch)
+    torch.testing.assert_close(found[0], expected[0])
+    assert found[1].keys() == expected[1].keys()
+    for name, grad in expected[1].items():
+        torch.testing.assert_close(found[1][name], grad, atol=1e-6, rtol=1e-4)
+    assert max(frames) == 8  # two videos of four frames
+
+
+def test_nothing_at_once_is_refused():
+    with pytest.raises(ConfigurationError, match="micro_batch is 0: give 1 or more"):
+        build(micro_batch=0)
+
+
+def test_the_released_scaling_is_smaller_by_the_processes_but_for_the_temperature():
+    batch, taught = captions([0, 1, 1, 2, 0]), [xclip()]
+    shares = [share(batch, 0, 2), share(batch, 2, 3)]
+
+    def mean(**settings):
+        method = build(teachers=taught, **settings).eval()
+        copies = [copy.deepcopy(method) for _ in shares]
+        found = as_processes(lambda rank: grads_of(copies[rank], shares[rank])[1], len(shares))
+        return {name: sum(grads[name] for grads in found) / 2 for name in found[0]}
+
+    exact, released = mean(micro_batch=1), mean(exact_gather=False)
+    for name, grad in exact.items():
+        share_left = 1.0 if name.endswith("logit_scale") else 0.5
+        torch.testing.assert_close(released[name], share_left * grad, atol=1e-5, rtol=1e-2)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_operations_of_reading_a_video_can_be_counted(kind):
     method, batch = build(kind), captions(ONE_EACH)

@@ -85,3 +85,16 @@ def test_processes_learn_what_one_learns_from_all_their_pairs():
     for name, grad in grads.items():
         mean = (found[0][name] + found[1][name]) / 2
         torch.testing.assert_close(mean, grad, atol=1e-5, rtol=1e-3, msg=lambda m, n=name: n + m)
+
+
+def test_parts_of_a_batch_learn_what_the_whole_learns():
+    batch = captions([0, 1, 1, 2, 0])
+    found = []
+    for micro_batch in (None, 1):
+        method = xclip(micro_batch=micro_batch).eval()
+        method.losses(batch)["loss"].backward()
+        found.append({k: p.grad for k, p in method.named_parameters() if p.grad is not None})
+    whole, parts = found
+    assert whole.keys() == parts.keys()
+    for name, grad in whole.items():
+        torch.testing.assert_close(parts[name], grad, atol=1e-6, rtol=1e-4)

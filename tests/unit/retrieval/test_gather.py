@@ -6,7 +6,7 @@ from torch import distributed, nn
 from torch.multiprocessing import spawn
 
 from tests.unit.retrieval.processes import as_processes
-from video_adapt.retrieval import cached_step, contrastive_loss, gather
+from video_adapt.retrieval import cached_step, contrastive_loss, encode_in_parts, gather
 
 
 class Pair(nn.Module):
@@ -80,31 +80,32 @@ def test_one_process_gathers_nothing():
     assert gather(local) is local
 
 
-def _one_process(rank, world, folder):
+def _one_process(rank, world, folder, micro):
     torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world
     )
     batch = [values.split([3, 4])[rank] for values in rows(7)]
-    model = nn.parallel.DistributedDataParallel(Steps(copy.deepcopy(START)))
+    model = nn.parallel.DistributedDataParallel(Steps(copy.deepcopy(START), micro))
     loss = model(*batch)
     torch.testing.assert_close(grads_of(model, loss), whole_batch(7))
     distributed.destroy_process_group()
 
 
 class Steps(nn.Module):
-    def __init__(self, pair):
+    def __init__(self, pair, micro):
         super().__init__()
-        self.pair = pair
+        self.pair, self.micro = pair, micro
 
     def forward(self, text, video):
-        encoded = self.pair.encode(text, video)
+        encoded = encode_in_parts(self.pair.encode, (text, video), self.micro)
         return self.pair.loss(*(gather(features) for features in encoded))
 
 
 @pytest.mark.slow
-def test_two_real_processes(tmp_path):
-    spawn(_one_process, (2, str(tmp_path)), nprocs=2)
+@pytest.mark.parametrize("micro", [None, 2])
+def test_two_real_processes(tmp_path, micro):
+    spawn(_one_process, (2, str(tmp_path), micro), nprocs=2)
 
 
 @pytest.mark.parametrize("micro", [1, 3, 4, 100])

@@ -14,7 +14,7 @@ from video_adapt.adapters import Adapter, inject
 from video_adapt.backbones import CLIP
 from video_adapt.batches import CaptionBatch
 from video_adapt.errors import ConfigurationError
-from video_adapt.retrieval import TeachingLoss, gather, positive_pairs
+from video_adapt.retrieval import TeachingLoss, positive_pairs
 from video_adapt.tasks import (
     FrozenBackboneMixin,
     RetrievalOptimizerSpec,
@@ -24,7 +24,7 @@ from video_adapt.tasks import (
 )
 
 from .network import StudentSpec, VideoReading, start_from_text
-from .reading import everywhere
+from .reading import PairReading, everywhere
 from .teaching import Taught
 
 
@@ -41,6 +41,12 @@ class TeachCLIP(FrozenBackboneMixin, RetrievalTask):
         teachers: Who teaches, each with its towers or a cache of what they say.
         multi_positive: Whether two captions of one video in a batch are both right for it, and it
             for both; the released code takes one of them for wrong.
+        micro_batch: Videos, and as many captions, that are inside the towers at once: the loss still
+            compares all pairs of the batch with exact gradients, for the price of a second pass.
+            None = all of them.
+        exact_gather: Whether several processes have the gradients of one with all their pairs. The
+            released code makes those of towers and student too small by the number of processes,
+            but not the temperature's.
         optimizer: Recipe of the optimiser.
         tuning: What trains in the image tower. The released run trains all blocks but neither the
             embedding of patches nor the norm behind it: ``last_n`` with all of them.
@@ -63,6 +69,8 @@ class TeachCLIP(FrozenBackboneMixin, RetrievalTask):
         teaching: TeachingLoss = TeachingLoss(),  # noqa: B008 (frozen)
         teachers: Sequence[Taught] = (),
         multi_positive: bool = True,
+        micro_batch: int | None = None,
+        exact_gather: bool = True,
         optimizer: RetrievalOptimizerSpec | None = None,
         tuning: Tuning = "full",
         last_n: int = 0,
@@ -74,6 +82,7 @@ class TeachCLIP(FrozenBackboneMixin, RetrievalTask):
             inject(backbone, adapter)
         self.backbone = backbone
         self.masked, self.multi_positive = student.masked, multi_positive
+        self.pairs = PairReading(micro_batch, exact_gather)
         self.student = student.build(backbone.embed_dim, positions=backbone.text.context_length)
         start_from_text(self.student, backbone.text)
         self.teaching = teaching
@@ -101,16 +110,14 @@ class TeachCLIP(FrozenBackboneMixin, RetrievalTask):
 
     def losses(self, batch: CaptionBatch) -> Mapping[str, Tensor]:
         """The weighted sum, and its terms: contrastive, coarse, fine; of all processes together."""
-        reading = self._read(batch.video, batch.video_mask)
-        text, video = gather(self.read_captions(batch.tokens)), gather(reading.feature)
+        text, video, *weights = self.pairs(self.read_captions, self._read_tensors, batch)
         own, ids, mask = everywhere(batch)
-        logits = None if reading.frame_logits is None else gather(reading.frame_logits)
         taught = [teacher(batch, own) for teacher in self.teachers]
         if not self.multi_positive:
             ids = torch.arange(len(ids), device=ids.device)
         terms = self.teaching(
             self.similarity(text, video),
-            None if logits is None else logits[own],  # [Q, T]
+            weights[0][own] if weights else None,  # [Q, T]
             teachers=[teaching.similarity for teaching in taught],
             relevance=[teaching.relevance for teaching in taught],
             teacher_weights=[teacher.weight for teacher in self.teachers],
@@ -140,6 +147,9 @@ class TeachCLIP(FrozenBackboneMixin, RetrievalTask):
     def _read(self, video: Tensor, mask: Tensor) -> VideoReading:
         reading: VideoReading = self.student(self.encode(video).embedding, mask)
         return reading
+
+    def _read_tensors(self, video: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        return tuple(part for part in self._read(video, mask) if part is not None)
 
     def _clip_facts(self) -> dict[str, Any]:
         """What training clips and captions depend on; refuses those that change by epoch."""

@@ -1,5 +1,8 @@
 """How the head of a teacher meets the towers of a CLIP, and batches those of other processes."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch import distributed as dist
@@ -7,7 +10,7 @@ from torch import distributed as dist
 from video_adapt.backbones import Backbone, Features
 from video_adapt.batches import CaptionBatch
 from video_adapt.errors import ConfigurationError
-from video_adapt.retrieval import gather
+from video_adapt.retrieval import encode_in_parts, gather
 from video_adapt.retrieval.teachers import FeatureTeacher
 
 
@@ -30,6 +33,45 @@ def check_width(head: FeatureTeacher, towers: Backbone) -> None:
             f"{type(head).__name__} is made for features of width {head.width}, those of "
             f"{towers.name} have {towers.embed_dim}; set the head's width: {towers.embed_dim}"
         )
+
+
+class PairReading:
+    """Features of the captions and videos of all processes, with exact gradients for the own ones.
+
+    Args:
+        micro_batch: Videos, and as many captions, that are inside the encoders at once; None = all.
+        exact: Whether gradients of all processes are added up: :func:`gather`.
+
+    Raises:
+        ConfigurationError: If nothing could be encoded at once.
+    """
+
+    def __init__(self, micro_batch: int | None, exact: bool) -> None:
+        if micro_batch is not None and micro_batch < 1:
+            raise ConfigurationError(f"micro_batch is {micro_batch}: give 1 or more, or null")
+        self.micro_batch, self.exact = micro_batch, exact
+
+    def __call__(
+        self,
+        read_captions: Callable[[Tensor], Tensor],
+        read_videos: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
+        batch: CaptionBatch,
+    ) -> tuple[Tensor, ...]:
+        """Read a batch.
+
+        Args:
+            read_captions: Tokens ``[Q, L]`` in, what is kept of captions out.
+            read_videos: Frames and their mask in, what is kept of videos out.
+            batch: That of this process.
+
+        Returns:
+            Captions, then whatever is kept of videos, of all processes in their order.
+        """
+        text = encode_in_parts(
+            lambda tokens: (read_captions(tokens),), (batch.tokens,), self.micro_batch
+        )
+        videos = encode_in_parts(read_videos, (batch.video, batch.video_mask), self.micro_batch)
+        return tuple(map(partial(gather, exact=self.exact), (*text, *videos)))
 
 
 def everywhere(batch: CaptionBatch) -> tuple[Tensor, Tensor, Tensor]:

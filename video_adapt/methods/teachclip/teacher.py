@@ -13,7 +13,7 @@ from torch import Tensor
 from video_adapt.adapters import Adapter, inject
 from video_adapt.backbones import CLIP
 from video_adapt.batches import CaptionBatch
-from video_adapt.retrieval import contrastive_loss, gather, positive_pairs
+from video_adapt.retrieval import contrastive_loss, positive_pairs
 from video_adapt.retrieval.teachers import FeatureTeacher
 from video_adapt.tasks import (
     FrozenBackboneMixin,
@@ -25,7 +25,7 @@ from video_adapt.tasks import (
 
 from .network import start_from_text
 from .own import describe
-from .reading import check_width, everywhere, frame_tokens
+from .reading import PairReading, check_width, everywhere, frame_tokens
 
 
 class TeacherRetriever(FrozenBackboneMixin, RetrievalTask):
@@ -40,6 +40,11 @@ class TeacherRetriever(FrozenBackboneMixin, RetrievalTask):
             tower, its temperature from that of the backbone.
         multi_positive: Whether two captions of one video in a batch are both right for it, and it
             for both; the released codes take one of them for wrong.
+        micro_batch: Videos, and as many captions, that are inside the towers at once: the loss still
+            compares all pairs of the batch with exact gradients, for the price of a second pass.
+            None = all of them.
+        exact_gather: Whether several processes have the gradients of one with all their pairs; the
+            released codes scale them down.
         optimizer: Recipe of the optimiser; the head is what is new.
         tuning: What trains in the image tower.
         last_n: Number of blocks for ``tuning: last_n``.
@@ -59,6 +64,8 @@ class TeacherRetriever(FrozenBackboneMixin, RetrievalTask):
         head: FeatureTeacher,
         *,
         multi_positive: bool = True,
+        micro_batch: int | None = None,
+        exact_gather: bool = True,
         optimizer: RetrievalOptimizerSpec | None = None,
         tuning: Tuning = "full",
         last_n: int = 0,
@@ -71,6 +78,7 @@ class TeacherRetriever(FrozenBackboneMixin, RetrievalTask):
             inject(backbone, adapter, reads_patches=head.reads_patches)
         self.backbone, self.head = backbone, head
         self.multi_positive = multi_positive
+        self.pairs = PairReading(micro_batch, exact_gather)
         start_from_text(head, backbone.text)
         with torch.no_grad():
             head.logit_scale.copy_(backbone.logit_scale)
@@ -100,8 +108,9 @@ class TeacherRetriever(FrozenBackboneMixin, RetrievalTask):
 
     def losses(self, batch: CaptionBatch) -> Mapping[str, Tensor]:
         """The contrastive loss over the pairs of all processes."""
-        text = gather(self.read_captions(batch.tokens))
-        video = gather(self.read_videos(batch.video, batch.video_mask))
+        text, video = self.pairs(
+            self.read_captions, lambda *videos: (self.read_videos(*videos),), batch
+        )
         own, ids, _ = everywhere(batch)
         if not self.multi_positive:
             ids = torch.arange(len(ids), device=ids.device)
