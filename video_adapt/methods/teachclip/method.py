@@ -41,8 +41,8 @@ class TeachCLIP(FrozenBackboneMixin, RetrievalTask):
         teachers: Who teaches, each with its towers or a cache of what they say.
         multi_positive: Whether two captions of one video in a batch are both right for it, and it
             for both; the released code takes one of them for wrong.
-        micro_batch: Videos, and as many captions, that are inside the towers at once: the loss still
-            compares all pairs of the batch with exact gradients, for the price of a second pass.
+        micro_batch: Videos, and as many captions, that are inside the towers at once: the loss
+            still compares all pairs of the batch, with exact gradients, for a second pass.
             None = all of them.
         exact_gather: Whether several processes have the gradients of one with all their pairs. The
             released code makes those of towers and student too small by the number of processes,

@@ -40,8 +40,8 @@ class TeacherRetriever(FrozenBackboneMixin, RetrievalTask):
             tower, its temperature from that of the backbone.
         multi_positive: Whether two captions of one video in a batch are both right for it, and it
             for both; the released codes take one of them for wrong.
-        micro_batch: Videos, and as many captions, that are inside the towers at once: the loss still
-            compares all pairs of the batch with exact gradients, for the price of a second pass.
+        micro_batch: Videos, and as many captions, that are inside the towers at once: the loss
+            still compares all pairs of the batch, with exact gradients, for a second pass.
             None = all of them.
         exact_gather: Whether several processes have the gradients of one with all their pairs; the
             released codes scale them down.
