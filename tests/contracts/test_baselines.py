@@ -49,4 +49,5 @@ class TestBaselines(RecogniserContract):
 def test_no_baseline_is_left_out():
     classes = {type(build(tiny_clip())).__name__ for build in BUILDERS.values()}
     listed = [getattr(baselines, name) for name in baselines.__all__]
-    assert classes == {kind.__name__ for kind in listed if issubclass(kind, RecognitionTask)}
+    recognisers = [kind for kind in listed if kind.job == RecognitionTask.job]
+    assert classes == {kind.__name__ for kind in recognisers}

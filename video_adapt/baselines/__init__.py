@@ -3,7 +3,8 @@
 from .attentive_probe import AttentiveProbe
 from .evl import EVL
 from .feature_detector import FeatureDetector
+from .open_vclip import OpenVCLIP
 from .tuned_classifier import TunedClassifier
 from .zero_shot import ZeroShot
 
-__all__ = ["EVL", "AttentiveProbe", "FeatureDetector", "TunedClassifier", "ZeroShot"]
+__all__ = ["EVL", "AttentiveProbe", "FeatureDetector", "OpenVCLIP", "TunedClassifier", "ZeroShot"]

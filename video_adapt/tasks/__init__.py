@@ -12,8 +12,11 @@ from .frozen import (
     frozen_names,
 )
 from .heads import LinearHead, TextHead
+from .interpolation import Interpolation, original_of
 from .loading import load_method
 from .losses import soft_target_cross_entropy
+from .open_vocabulary import OpenVocabularyTask
+from .open_vocabulary_optim import OpenVocabularyOptimizerSpec, open_vocabulary_groups
 from .optim import (
     DetectionOptimizerSpec,
     OptimizerSpec,
@@ -22,27 +25,43 @@ from .optim import (
     detection_groups,
     takes_decay,
 )
-from .recognition import RecognitionTask
+from .prompts import TEMPLATES, Prompts
+from .recognition import RecognitionTask, target_of
 from .retrieval import RetrievalTask
 from .retrieval_optim import RetrievalOptimizerSpec, retrieval_groups
-from .schedules import DistCosine, MultiStep, Schedule, WarmupCosine, warmup_cosine
+from .schedules import (
+    DistCosine,
+    MultiStep,
+    PlateauCosine,
+    Schedule,
+    WarmupCosine,
+    warmup_cosine,
+)
+from .text_classifier import TextBank, ensemble, frame_logits
 
 __all__ = [
+    "TEMPLATES",
     "BertAdam",
     "BertCosine",
     "DetectionOptimizerSpec",
     "DetectionTask",
     "DistCosine",
     "FrozenBackboneMixin",
+    "Interpolation",
     "LinearHead",
     "MultiStep",
+    "OpenVocabularyOptimizerSpec",
+    "OpenVocabularyTask",
     "OptimizerSpec",
     "ParameterCount",
+    "PlateauCosine",
+    "Prompts",
     "RecognitionTask",
     "RetrievalOptimizerSpec",
     "RetrievalTask",
     "Schedule",
     "Task",
+    "TextBank",
     "TextHead",
     "TextTuning",
     "Tuning",
@@ -51,10 +70,15 @@ __all__ = [
     "count_parameters",
     "decay_groups",
     "detection_groups",
+    "ensemble",
+    "frame_logits",
     "frozen_names",
     "load_method",
+    "open_vocabulary_groups",
+    "original_of",
     "retrieval_groups",
     "soft_target_cross_entropy",
     "takes_decay",
+    "target_of",
     "warmup_cosine",
 ]

@@ -26,6 +26,8 @@ class Task(LightningModule):
     Attributes:
         job: Name of the job, which decides how the method is evaluated.
         knows_classes: Whether the methods of this job tell classes apart.
+        provenance: How the weights came about, where training alone does not tell, as plain values:
+            part of every checkpoint, such as the range of epochs they are the average of.
     """
 
     job: ClassVar[str]
@@ -37,6 +39,7 @@ class Task(LightningModule):
             raise ConfigurationError("class_names is empty: a method needs at least one class")
         self.class_names = list(class_names)
         self.optimizer = optimizer
+        self.provenance: dict[str, Any] = {}
         self.save_hyperparameters()
 
     def _set_hparams(self, hp: Any) -> None:
@@ -69,6 +72,7 @@ class Task(LightningModule):
         super().on_save_checkpoint(checkpoint)
         record = checkpoint.setdefault("video_adapt", {})
         record |= {"method": _class_path(type(self)), "class_names": self.class_names}
+        record["provenance"] = dict(self.provenance)
         data = getattr(self._trainer, "datamodule", None)
         if data is not None:
             record["input"] = data.evaluation_recipe()
@@ -94,6 +98,7 @@ class Task(LightningModule):
                 f"checkpoint knows {theirs} classes, the data has {ours}, or their names or order "
                 "differ; use the class file of the training run"
             )
+        self.provenance = dict(record.get("provenance", {}))
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False

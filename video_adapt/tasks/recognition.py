@@ -25,12 +25,7 @@ class RecognitionTask(Task):
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Soft-target cross entropy of one batch."""
-        if batch.target is None and bool((batch.label < 0).any()):
-            raise AnnotationError(
-                "the training list holds videos without a label; give every line a label"
-            )
-        target = batch.label if batch.target is None else batch.target
-        loss = soft_target_cross_entropy(self(batch.video), target)
+        loss = soft_target_cross_entropy(self(batch.video), target_of(batch))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.label))
         return loss
 
@@ -57,6 +52,21 @@ class RecognitionTask(Task):
             *decay_groups(pretrained, spec, name="backbone"),
             *decay_groups(new, spec, name="new", multiplier=multiplier),
         ]
+
+
+def target_of(batch: ClipBatch) -> Tensor:
+    """What a batch is trained for: class indices ``[B]``, or distributions ``[B, K]``.
+
+    Raises:
+        AnnotationError: If a clip has neither.
+    """
+    if batch.target is not None:
+        return batch.target
+    if bool((batch.label < 0).any()):
+        raise AnnotationError(
+            "the training list holds videos without a label; give every line a label"
+        )
+    return batch.label
 
 
 def _is_pretrained(name: str) -> bool:

@@ -136,6 +136,43 @@ class WarmupCosine(Schedule):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlateauCosine(Schedule):
+    """A line up to the base rate, then half a cosine down to a share of it, by fractional epochs.
+
+    Args:
+        warmup_epochs: Length of the line.
+        start_share: Where the line starts, as a share of the base rate.
+        end_share: Where the cosine ends, as a share of the base rate.
+        max_epochs: Where the cosine ends; None = where the trainer stops.
+
+    Source: schedule of FROSTER (ICLR 2024), as trained.
+    """
+
+    warmup_epochs: float = 2.0
+    start_share: float = 0.01
+    end_share: float = 0.01
+    max_epochs: float | None = None
+
+    def rate(self, lr: float, step: int, *, steps_per_epoch: int, epochs: int | None) -> float:
+        """See :meth:`Schedule.rate`."""
+        end = epochs if self.max_epochs is None else self.max_epochs
+        if end is None:
+            raise ConfigurationError("the schedule runs over epochs: set trainer.max_epochs")
+        return self.at(step / steps_per_epoch, lr=lr, end_epoch=end)
+
+    def at(self, epoch: float, *, lr: float, end_epoch: float) -> float:
+        """Learning rate at a fractional epoch of a training of ``end_epoch`` epochs."""
+        if epoch < self.warmup_epochs:
+            start = self.start_share * lr
+            return start + (lr - start) * epoch / self.warmup_epochs
+        if epoch >= end_epoch:
+            return self.end_share * lr
+        share = (epoch - self.warmup_epochs) / (end_epoch - self.warmup_epochs)
+        low = self.end_share * lr
+        return low + (lr - low) * (1.0 + math.cos(math.pi * share)) / 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class MultiStep(Schedule):
     """The base rate, multiplied by ``gamma`` at the start of each epoch of a list.
 
