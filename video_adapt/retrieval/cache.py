@@ -4,54 +4,14 @@ Similarities depend on the batch and are cheap; towers and selections do not and
 latter are stored, as rows (see :mod:`video_adapt.retrieval.teachers`), once per video and caption.
 """
 
-import hashlib
-import json
-import logging
-import os
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
-
-from video_adapt.errors import ConfigurationError, WeightsError
-
-logger = logging.getLogger(__name__)
-
-Kind = Literal["video", "caption"]
-Rows = dict[str, Tensor]
-_IDS, _CHECKSUMS, _FIELD = "ids", "checksums", "rows/"
+from video_adapt.row_store import Precision, RowStore
 
 
-class _Shard(NamedTuple):
-    """One file: rows of some videos or captions, mapped into memory, read where touched."""
-
-    path: Path
-    ids: list[int]
-    checksums: list[int]
-    rows: Rows
-
-    def read(self, rows: list[int]) -> Rows:
-        """Some of the rows, checked."""
-        picked = {name: x[rows] for name, x in self.rows.items()}
-        found = _checksums([self.ids[row] for row in rows], picked)
-        if found != [self.checksums[row] for row in rows]:
-            raise WeightsError(
-                f"{self.path}: its content changed on the disk; delete the file, its rows will be "
-                "computed again"
-            )
-        return picked
-
-
-class TeacherCache:
-    """Rows by number of video or caption, for one state of one teacher.
-
-    A file appears whole or not at all; whatever was stored before an interruption stays, and every
-    row is checked against its checksum when it is read. Several processes may fill one cache.
+class TeacherCache(RowStore):
+    """Rows by number of ``video`` or ``caption``, for one state of one teacher.
 
     Args:
         folder: Where caches lie; each state of a teacher has its own folder in it.
@@ -72,161 +32,7 @@ class TeacherCache:
         *,
         weights: str,
         preprocessing: Mapping[str, object],
-        precision: Literal["float32", "float16"] = "float32",
+        precision: Precision = "float32",
     ) -> None:
-        facts = {"weights": weights, "preprocessing": preprocessing, "precision": precision}
-        text = json.dumps(facts, sort_keys=True, indent=1)
-        self.key = hashlib.sha256(text.encode()).hexdigest()
-        self.folder = Path(folder) / self.key[:16]
-        self.dtype = {"float32": torch.float32, "float16": torch.float16}[precision]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._state_facts(text)
-        self._shards: list[_Shard] = []
-        self._places: dict[Kind, dict[int, tuple[int, int]]] = {"video": {}, "caption": {}}
-        for path in sorted(self.folder.glob("*-*.safetensors")):
-            self._open(path)
-
-    def __len__(self) -> int:
-        """Number of rows stored, videos and captions together."""
-        return sum(len(places) for places in self._places.values())
-
-    def missing(self, kind: Kind, ids: Tensor) -> Tensor:
-        """Places in ``ids``, int64, of what is not stored yet; of equal numbers the first."""
-        stored, seen, places = self._places[kind], set(), []
-        for place, number in enumerate(ids.tolist()):
-            if number not in stored and number not in seen:
-                places.append(place)
-                seen.add(number)
-        return torch.tensor(places, dtype=torch.int64, device=ids.device)
-
-    def add(self, kind: Kind, ids: Tensor, rows: Rows) -> None:
-        """Store rows; they are on the disk when this returns.
-
-        Args:
-            kind: What they are of.
-            ids: Numbers of the videos or captions, int64 ``[n]``.
-            rows: Tensors whose first axis is ``n``.
-
-        Raises:
-            ConfigurationError: If rows stored before have other names or shapes.
-            WeightsError: If a row is not finite.
-        """
-        numbers = ids.tolist()
-        own = {name: self._stored_form(x) for name, x in rows.items()}
-        self._check_layout(kind, own)
-        for name, x in own.items():
-            if not x.isfinite().all():
-                raise WeightsError(
-                    f"{self.folder}: the teacher's {name!r} of a {kind} is not finite; look for "
-                    f"broken weights, or use float32 (numbers {numbers[:5]} ...)"
-                )
-        content = {
-            _IDS: torch.tensor(numbers, dtype=torch.int64),
-            _CHECKSUMS: torch.tensor(_checksums(numbers, own), dtype=torch.int64),
-            **{_FIELD + name: x for name, x in own.items()},
-        }
-        name = hashlib.sha256(str(numbers).encode()).hexdigest()[:16]
-        path = self.folder / f"{kind}-{name}.safetensors"
-        _write(path, save(content))
-        self._open(path)
-
-    def read(self, kind: Kind, ids: Tensor) -> Rows:
-        """Read rows back, on the device of ``ids``, in the stored type.
-
-        Raises:
-            ConfigurationError: If something was never stored.
-            WeightsError: If something on the disk changed since.
-        """
-        wanted: dict[int, list[tuple[int, int]]] = {}  # by shard: place in ids, row in the shard
-        for place, number in enumerate(ids.tolist()):
-            if number not in self._places[kind]:
-                raise ConfigurationError(
-                    f"{self.folder}: {kind} {number} is not in the teacher's cache; fill it with "
-                    "the whole training set before it is used alone"
-                )
-            shard, row = self._places[kind][number]
-            wanted.setdefault(shard, []).append((place, row))
-        parts = [self._shards[n].read([row for _, row in found]) for n, found in wanted.items()]
-        order = torch.tensor([place for found in wanted.values() for place, _ in found]).argsort()
-        names = parts[0] if parts else ()
-        return {n: torch.cat([part[n] for part in parts])[order].to(ids.device) for n in names}
-
-    def fetch(self, kind: Kind, ids: Tensor, encode: Callable[[Tensor], Rows]) -> Rows:
-        """Read rows, and before that compute and store what is missing.
-
-        Args:
-            kind: What they are of.
-            ids: Numbers, int64 ``[n]``.
-            encode: Makes the rows of some places in ``ids``; not called where all is stored.
-
-        Returns:
-            The rows as stored, so that the first reading equals every later one.
-        """
-        places = self.missing(kind, ids)
-        if len(places):
-            self.add(kind, ids[places], encode(places))
-        return self.read(kind, ids)
-
-    def _state_facts(self, text: str) -> None:
-        """Write down in clear what the folder's name stands for."""
-        path = self.folder / "facts.json"
-        if not path.exists():
-            _write(path, text.encode())
-        elif path.read_text() != text:
-            raise WeightsError(
-                f"{path}: describes another teacher than its folder is named for; delete the folder"
-            )
-
-    def _open(self, path: Path) -> None:
-        kind: Kind = "video" if path.name.startswith("video-") else "caption"
-        try:
-            content = load_file(path)
-            ids, checksums = content.pop(_IDS).tolist(), content.pop(_CHECKSUMS).tolist()
-        except (OSError, SafetensorError, KeyError) as error:
-            logger.warning("%s: damaged, delete it; its rows are computed again (%s)", path, error)
-            return
-        rows = {name.removeprefix(_FIELD): x for name, x in content.items()}
-        for row, number in enumerate(ids):
-            self._places[kind][number] = (len(self._shards), row)
-        self._shards.append(_Shard(path, ids, checksums, rows))
-
-    def _stored_form(self, rows: Tensor) -> Tensor:
-        rows = rows.detach().cpu()
-        return (rows.to(self.dtype) if rows.is_floating_point() else rows).contiguous()
-
-    def _check_layout(self, kind: Kind, rows: Rows) -> None:
-        first = next(iter(self._places[kind].values()), None)
-        if first is None:
-            return
-        before, now = _layout(self._shards[first[0]].rows), _layout(rows)
-        if before != now:
-            raise ConfigurationError(
-                f"{self.folder}: {kind}s were stored as {before}, now they are {now}; give every "
-                "batch the same number of frames and words, or use another folder"
-            )
-
-
-def _checksums(ids: list[int], rows: Rows) -> list[int]:
-    """CRC-32 over number and bytes of each row."""
-    arrays = [rows[name].numpy() for name in sorted(rows)]
-    sums = []
-    for row, number in enumerate(ids):
-        total = zlib.crc32(str(number).encode())
-        for array in arrays:
-            total = zlib.crc32(array[row].tobytes(), total)
-        sums.append(total)
-    return sums
-
-
-def _layout(rows: Rows) -> dict[str, list[int]]:
-    return {name: list(rows[name].shape[1:]) for name in sorted(rows)}
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put a file in its place whole: written aside, flushed to the disk, then renamed."""
-    aside = path.with_suffix(f".{os.getpid()}.part")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+        facts = {"weights": weights, "preprocessing": preprocessing}
+        super().__init__(folder, facts=facts, precision=precision, owner="teacher")
