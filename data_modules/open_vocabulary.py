@@ -121,10 +121,12 @@ class OpenVocabularyDataModule(ClipDataModule):
         }
         self.test_sets = dict(test_sets or {})
         for name in self.test_sets:
-            if not re.fullmatch(r"[\w-]+", name) or name in ("train", "val", "HM"):
+            if not re.fullmatch(r"[\w-]+", name) or name in (*self.sources, "HM"):
                 raise ConfigurationError(
-                    f"test set {name!r}: use letters, digits, _ and -, and not train, val or HM"
+                    f"test set {name!r}: use letters, digits, _ and -; not train, val, test or HM"
                 )
+            if name in self.test_groups:
+                raise ConfigurationError(f"test set {name!r} is also the name of a group; rename")
         self.classes, self.part = classes, part
         self.described, self.exchanged, self.labels = described, exchanged, labels
         self.match, self.format = match, format
@@ -145,6 +147,12 @@ class OpenVocabularyDataModule(ClipDataModule):
     def label_variant(self) -> str:
         """Whether names that a published file exchanges are left so, in words for a table."""
         return f"as {self.labels}" if self.exchanged else "as listed"
+
+    @property
+    def train_list(self) -> str:
+        """Name of the list that is trained on, for a table."""
+        source = self.sources["train"]
+        return "none" if source is None else source.name
 
     def vocabulary(self, name: str) -> Vocabulary:
         """Classes of ``train``, of ``val``, which are the same, or of a test set by its name.

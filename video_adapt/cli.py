@@ -29,6 +29,7 @@ from .callbacks import (
     DetectionEvaluation,
     EffectiveBatch,
     Evaluation,
+    OpenVocabularyEvaluation,
     PeakMemory,
     Progress,
     RetrievalEvaluation,
@@ -65,6 +66,7 @@ EVALUATIONS: dict[str, type[EvaluationCallback[Any]]] = {
     "recognition": Evaluation,
     "detection": DetectionEvaluation,
     "retrieval": RetrievalEvaluation,
+    "open_vocabulary": OpenVocabularyEvaluation,
 }
 
 

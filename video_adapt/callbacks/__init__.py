@@ -8,6 +8,7 @@ from .effective_batch import EffectiveBatch
 from .ema import EMA
 from .evaluation import Evaluation
 from .gpu_memory import PeakMemory
+from .open_vocabulary_evaluation import OpenVocabularyEvaluation
 from .progress import Progress
 from .retrieval_evaluation import RetrievalEvaluation
 from .save_config import SaveConfig
@@ -21,6 +22,7 @@ __all__ = [
     "DetectionEvaluation",
     "EffectiveBatch",
     "Evaluation",
+    "OpenVocabularyEvaluation",
     "PeakMemory",
     "Progress",
     "RetrievalEvaluation",

@@ -24,6 +24,7 @@ from .detection_plots import (
     plot_false_alarms,
     plot_precision_recall,
 )
+from .open_vocabulary import AccuracyBySet, Spread, harmonic_mean, has_top5, spread_of
 from .operating_points import (
     TARGET_PRECISIONS,
     Calibration,
@@ -57,6 +58,7 @@ from .verb_noun import action_probs
 
 __all__ = [
     "TARGET_PRECISIONS",
+    "AccuracyBySet",
     "AccuracyResult",
     "Calibration",
     "ClassErrors",
@@ -79,6 +81,7 @@ __all__ = [
     "RetrievalRecall",
     "RetrievalResult",
     "SimilarityScores",
+    "Spread",
     "TiePolicy",
     "VideoAccuracy",
     "VideoScores",
@@ -94,6 +97,8 @@ __all__ = [
     "distinct_events",
     "error_kinds",
     "error_profile",
+    "harmonic_mean",
+    "has_top5",
     "house_style",
     "label_rank",
     "match_detections",
@@ -110,6 +115,7 @@ __all__ = [
     "retrieval_figures",
     "retrieval_recall",
     "save_figure",
+    "spread_of",
     "threshold_for_precision",
     "top_k_accuracy",
     "video_accuracy",
