@@ -3,6 +3,8 @@
 Source: Pan et al., ST-Adapter: Parameter-Efficient Image-to-Video Transfer Learning, NeurIPS 2022.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,21 +16,25 @@ from video_adapt.errors import ConfigurationError
 from .inject import Adapter
 
 Kernel = tuple[int, int, int]
+Zero = Literal["conv", "up"]
 
 
 class STBottleneck(nn.Module):
     """``patches += fc2(conv(fc1(patches)))``; the class token passes untouched.
 
-    There is no activation. The convolution and all biases start at zero, so the start is an
-    identity.
+    There is no activation. The start is an identity.
 
     Args:
         token_width: Width ``D`` of the tokens.
         width: Channels of the bottleneck.
         kernel: Extent of the convolution over time, rows and columns; odd numbers.
+        zero: What starts at zero: ``conv`` the convolution and all biases, ``up`` the layer behind
+            it.
     """
 
-    def __init__(self, token_width: int, width: int, kernel: Kernel) -> None:
+    def __init__(
+        self, token_width: int, width: int, kernel: Kernel, *, zero: Zero = "conv"
+    ) -> None:
         super().__init__()
         self.fc1 = nn.Linear(token_width, width)
         self.conv = nn.Conv3d(
@@ -39,7 +45,9 @@ class STBottleneck(nn.Module):
             groups=width,
         )
         self.fc2 = nn.Linear(width, token_width)
-        for parameter in (self.conv.weight, self.conv.bias, self.fc1.bias, self.fc2.bias):
+        up = (self.fc2.weight, self.fc2.bias)
+        conv = (self.conv.weight, self.conv.bias, self.fc1.bias, self.fc2.bias)
+        for parameter in conv if zero == "conv" else up:
             assert parameter is not None
             nn.init.zeros_(parameter)
 
@@ -118,6 +126,7 @@ class STAdapter(Adapter):
         before_attention: Whether to edit in front of the attention.
         before_mlp: Whether to edit in front of the MLP.
         last_blocks: How many blocks to adapt, counted from the last; None adapts all.
+        zero: What starts at zero: ``conv`` as in the official code, ``up`` as in FROSTER's.
 
     Raises:
         ConfigurationError: If the kernel has an even extent or no site is enabled.
@@ -131,6 +140,7 @@ class STAdapter(Adapter):
         before_attention: bool = False,
         before_mlp: bool = True,
         last_blocks: int | None = None,
+        zero: Zero = "conv",
     ) -> None:
         if any(side < 1 or side % 2 == 0 for side in kernel):
             raise ConfigurationError(
@@ -144,6 +154,7 @@ class STAdapter(Adapter):
         self.before_attention = before_attention
         self.before_mlp = before_mlp
         self.last_blocks = last_blocks
+        self.zero: Zero = zero
 
     def build(self, block: int, backbone: Backbone, *, reads_patches: bool) -> BlockAdapter | None:
         """Make the bottlenecks of one block.
@@ -165,4 +176,4 @@ class STAdapter(Adapter):
         return STBlockAdapter(attention, mlp) if attention or mlp else None
 
     def _bottleneck(self, backbone: Backbone) -> STBottleneck:
-        return STBottleneck(backbone.width, self.width, self.kernel)
+        return STBottleneck(backbone.width, self.width, self.kernel, zero=self.zero)

@@ -23,7 +23,11 @@ class BlockAdapter(nn.Module):
     """
 
     def before_attention(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:
-        """Edit the residual stream in front of the block's attention (and its norm)."""
+        """Edit the residual stream in front of the block's attention (and its norm).
+
+        In image models, tokens that attend and are not kept may be put in front, if ``before_mlp``
+        drops them.
+        """
         return tokens
 
     def reuse_attention(

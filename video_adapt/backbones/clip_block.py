@@ -49,7 +49,9 @@ def run_block(
     read = block.ln_2(tokens)
     tokens = tokens + block.ls_2(adapter.behind_mlp(read, block.mlp(read)))
     tokens = adapter.after_mlp(tokens, num_frames=num_frames, grid=grid)
-    return BlockOutput(tokens, queries, keys)
+    # An adapter may have let further tokens attend, in front of those that stay.
+    count = tokens.shape[1]
+    return BlockOutput(tokens, queries[:, -count:], keys[:, -count:])
 
 
 def project(attention: nn.MultiheadAttention, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,9 +6,21 @@ from torch.nn import functional as F
 
 from tests.parity.cases import Case, check
 from tests.parity.checks.clip import build, vision_config
-from video_adapt.adapters import Adapter, ExpandedAttention, inject
+from video_adapt.adapters import (
+    AIM,
+    Adapter,
+    ChannelShift,
+    CrossFrameMessage,
+    ExpandedAttention,
+    FFNAdapter,
+    STAdapter,
+    inject,
+    student_keys,
+)
 from video_adapt.backbones import CLIP, Features
-from video_adapt.checkpoints import load_strictly
+from video_adapt.checkpoints import convert_keys, load_strictly
+
+INSIDE = "backbone.adapters."
 
 
 def build_tower(case: Case, adapter: Adapter | None) -> CLIP:
@@ -16,7 +28,10 @@ def build_tower(case: Case, adapter: Adapter | None) -> CLIP:
     backbone = build(case.config, vision_config(case.config), None)
     if adapter is not None:
         inject(backbone, adapter, reads_patches=True)
-    load_strictly(backbone.visual, case.group("weights"))
+    weights = convert_keys(case.group("weights"), student_keys(prefix="backbone."))
+    inside = {name: weights.pop(name) for name in [*weights] if name.startswith(INSIDE)}
+    load_strictly(backbone.visual, weights)
+    load_strictly(backbone.adapters, {n.removeprefix(INSIDE): x for n, x in inside.items()})
     return backbone
 
 
@@ -39,7 +54,8 @@ def compare_gradients(case: Case, single: dict[str, Tensor], double: dict[str, T
     in float64 than the tolerance. What our own float32 loses is therefore added to it; a mistake
     would move both of our results alike.
     """
-    recorded, tolerance = case.group("grads"), case.meta["tolerance"]
+    tolerance = case.meta["tolerance"]
+    recorded = convert_keys(case.group("grads"), student_keys(prefix="backbone."))
     assert recorded.keys() == single.keys(), recorded.keys() ^ single.keys()
     for name, expected in recorded.items():
         rounding = (single[name] - double[name]).abs().max().item()
@@ -52,10 +68,12 @@ def compare_gradients(case: Case, single: dict[str, Tensor], double: dict[str, T
         )
 
 
-def gradients(module: nn.Module) -> dict[str, Tensor]:
-    """Gradients under the module's names."""
-    named = {name: p.grad for name, p in module.named_parameters()}
-    return {name: grad.clone() for name, grad in named.items() if grad is not None}
+def gradients(tower: nn.Module, adapters: nn.Module | None = None) -> dict[str, Tensor]:
+    """Gradients of a tower under its own names, and of what stands inside."""
+    named = dict(tower.named_parameters())
+    if adapters is not None:
+        named |= {f"{INSIDE}{name}": p for name, p in adapters.named_parameters()}
+    return {name: p.grad.clone() for name, p in named.items() if p.grad is not None}
 
 
 def compare_tower(case: Case, adapter: Adapter | None) -> None:
@@ -74,9 +92,9 @@ def compare_tower(case: Case, adapter: Adapter | None) -> None:
     assert case.group("inter").keys() == {"tokens"}
     case.assert_close(features.tokens.flatten(0, 1), case.group("inter")["tokens"], "tokens")
 
-    single = gradients(backbone.visual)
+    single = gradients(backbone.visual, backbone.adapters)
     run_tower(case, backbone, torch.float64)
-    compare_gradients(case, single, gradients(backbone.visual))
+    compare_gradients(case, single, gradients(backbone.visual, backbone.adapters))
 
 
 @check("froster", "clip_image_tower")
@@ -88,3 +106,58 @@ def clip_image_tower(case: Case) -> None:
 def vclip_tower(case: Case) -> None:
     kind = case.config["temporal_type"].removeprefix("expand_temporal_view")
     compare_tower(case, ExpandedAttention(reach=int(kind.removeprefix("_step") or 1)))
+
+
+@check("froster", "student_stadapter")
+def student_stadapter(case: Case) -> None:
+    width = case.config["width"] // 2
+    adapter = STAdapter(width=width, before_attention=True, before_mlp=False, zero="up")
+    compare_tower(case, adapter)
+
+
+@check("froster", "student_aim")
+def student_aim(case: Case) -> None:
+    compare_tower(case, AIM())
+
+
+@check("froster", "student_ffn_adapter")
+def student_ffn_adapter(case: Case) -> None:
+    compare_tower(case, FFNAdapter())
+
+
+@check("froster", "student_cross_frame")
+def student_cross_frame(case: Case) -> None:
+    compare_tower(case, CrossFrameMessage())
+
+
+@check("froster", "student_channel_shift")
+def student_channel_shift(case: Case) -> None:
+    compare_tower(case, ChannelShift(as_published=True))
+
+
+@check("froster", "clip_text_tower")
+def clip_text_tower(case: Case) -> None:
+    config, inputs = case.config, case.group("inputs")
+    sizes = ("vocab_size", "context_length", "width", "heads", "layers")
+    backbone = build(config, None, {size: config[size] for size in sizes})
+    load_strictly(backbone.text, case.group("weights"))
+
+    def run(dtype: torch.dtype) -> dict[str, Tensor]:
+        backbone.zero_grad()
+        embedding = backbone.to(dtype).embed_text(inputs["tokens"]).embedding
+        probed = (embedding * inputs["probe"].to(dtype)).sum()
+        probed.backward()
+        normalised = F.normalize(embedding, dim=-1)
+        return {
+            "text_embed": embedding,
+            "text_embed_normalised": normalised,
+            "probe_scalar": probed,
+        }
+
+    outputs, single = run(torch.float32), gradients(backbone.text)
+    recorded = case.group("outputs")
+    assert recorded.keys() == outputs.keys()
+    for name, expected in recorded.items():
+        case.assert_close(outputs[name], expected, name)
+    run(torch.float64)
+    compare_gradients(case, single, gradients(backbone.text))
