@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 from data_modules import FeatureFiles
 from video_adapt.cli import VideoAdaptCLI
 from video_adapt.detection import GTAD
+from video_adapt.retrieval.teachers import XCLIP
 from video_adapt.tasks import (
     DetectionOptimizerSpec,
     DetectionTask,
@@ -75,6 +76,8 @@ def build():
         shipped = backbone is not None and "weights" not in backbone.get("init_args", {})
         if backbone is not None and not shipped:
             backbone.init_args.weights = None
+        for teacher in model.init_args.get("teachers") or []:
+            teacher.init_args.weights = teacher.init_args.backbone.init_args.weights = None
         # Parsed and checked already: a second time would take longer than the building.
         named = Namespace(model=model, sampler=data.sampler, features=data.get("features"))
         with torch.device("cpu" if shipped else "meta"), pytest.MonkeyPatch.context() as patch:
@@ -87,7 +90,7 @@ def build():
 
 def retrieves(model):
     """Whether a parsed model is a retriever, which tells nothing apart by class."""
-    return model.class_path.rpartition(".")[2] == "TeachCLIP"
+    return model.class_path.rpartition(".")[2] in ("TeachCLIP", "TeacherRetriever")
 
 
 def on_the_cpu(function):
@@ -106,6 +109,8 @@ def referenced(value, folder):
         return referenced(yaml.safe_load(path.read_text()), path.parent)
     if isinstance(value, dict):
         return {key: referenced(item, folder) for key, item in value.items()}
+    if isinstance(value, list):
+        return [referenced(item, folder) for item in value]
     return value
 
 
@@ -116,7 +121,7 @@ def written(path):
 
 
 def test_there_are_experiments():
-    assert len(FILES) >= 80
+    assert len(FILES) >= 100
 
 
 @every_file
@@ -188,6 +193,11 @@ def check_retrieval(built, config):
     assert data.loader.short_side is None or (
         data.loader.short_side >= model.backbone.pixels.image_size
     )
+    taught = getattr(model, "teachers", ())
+    for head in [model.head] if hasattr(model, "head") else [teacher.head for teacher in taught]:
+        if isinstance(head, XCLIP):
+            assert head.video_words.shape[0] == data.max_words
+            assert head.frames_sentence.shape[0] == built.sampler.num_frames
     check_training(model, config)
 
 
