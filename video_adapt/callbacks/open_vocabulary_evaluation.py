@@ -214,11 +214,14 @@ def _vocabularies(stage: str, trainer: Any, pl_module: Any) -> list[Vocabulary]:
 
 def _settings(trainer: Any, pl_module: Any) -> dict[str, str]:
     """What a figure depends on beside the weights: labels, averaging, interpolation, data."""
-    data = trainer.datamodule
+    data, averaged = trainer.datamodule, None
+    if (provenance := getattr(pl_module, "provenance", None)) is not None:
+        epochs = provenance.get("averaged_epochs")
+        averaged = "none" if epochs is None else " to ".join(map(str, epochs))
     stated = {
         "labels": getattr(data, "label_variant", None),
         "training list": getattr(data, "train_list", None),
-        "epochs averaged": getattr(pl_module, "averaged_epochs", None),
+        "epochs averaged": averaged,
         "share of the original weights": getattr(pl_module, "patch_ratio", None),
     }
     return {k: "not stated" if value is None else str(value) for k, value in stated.items()}

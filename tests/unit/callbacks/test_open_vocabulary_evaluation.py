@@ -38,6 +38,8 @@ class ToyTask(ToyRecogniser):
 class ToyZeroShot(ToyTask):
     """Its original takes everything for the last class."""
 
+    provenance = {"averaged_epochs": [2, 22]}
+
     def zero_shot_logits(self, video, vocabulary):
         logits = torch.zeros(len(video), len(vocabulary))
         logits[:, -1] = 1.0
@@ -139,9 +141,18 @@ def test_the_table_says_what_the_figures_rest_on(tmp_path):
     assert lines[-4:] == [
         "- labels: as corrected",
         "- training list: train_s2.csv",
-        "- epochs averaged: not stated",
+        "- epochs averaged: 2 to 22",
         "- share of the original weights: 0.5",
     ]
+
+
+def test_what_is_not_known_is_not_made_up(tmp_path):
+    task = ToyTask()
+    measure(tmp_path, task, {"base": BASE})
+    assert "- epochs averaged: not stated" in (tmp_path / "results.md").read_text()
+    task.provenance = {}
+    measure(tmp_path, task, {"base": BASE})
+    assert "- epochs averaged: none" in (tmp_path / "results.md").read_text()
 
 
 def test_writes_figures_predictions_and_every_class(tmp_path):
