@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,20 @@ from video_adapt.errors import ConfigurationError, WeightsError
 from .base import Backbone, Features, TextFeatures
 from .clip_block import run_block
 from .clip_config import CLIPConfig, parse_config, read_config
-from .clip_text import check_tower, embed_tokens
-from .clip_weights import CLIP_KEYS, CLIP_UNUSED, POSITIONS, find_weights, fit_positions
+from .clip_text import check_tower, embed_tokens, mark_ends
+from .clip_weights import (
+    CLIP_KEYS,
+    CLIP_UNUSED,
+    POSITIONS,
+    CLIPWeights,
+    find_weights,
+    fit_positions,
+)
 from .ladder import Ladder
 
 logger = logging.getLogger(__name__)
 
+Precision = Literal["float32", "float16_weights"]
 _PROMPTS_AT_ONCE = 256
 _FRAMES_AT_ONCE = 32  # of each video, where frames do not see one another
 
@@ -34,6 +42,11 @@ class CLIP(Backbone):
             ``.pt``, ``.bin``, ``.safetensors`` or TorchScript; or null for random weights.
         image_size: Side of the square input in pixels; null keeps the model's own. The position
             embedding is resized to it.
+        precision: ``float16_weights`` holds matrices and convolutions, their biases and the
+            projections in float16 without a copy in float32, and computes in it, as OpenAI's own
+            code and all that was trained with it do; norms, embeddings, the temperature and what
+            comes out stay float32. For trained towers this is another optimisation, not a faster
+            one: :class:`video_adapt.tasks.BertAdam` tells how.
 
     Raises:
         ConfigurationError: If there is no such model, or it is not of CLIP's own kind.
@@ -42,15 +55,27 @@ class CLIP(Backbone):
 
     towers: Any  # open_clip.CustomTextCLIP, untyped and imported late
 
-    def __init__(self, name: str, weights: str | None, image_size: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        weights: str | None,
+        image_size: int | None = None,
+        precision: Precision = "float32",
+    ) -> None:
         super().__init__()
+        self.precision = precision
         content = read_config(name)
         stem = name.rpartition("/")[2].removesuffix(".json")
         self._build(parse_config(stem, content, image_size), weights)
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], weights: str | None = None, *, name: str = "custom"
+        cls,
+        config: Mapping[str, Any],
+        weights: str | None = None,
+        *,
+        name: str = "custom",
+        precision: Precision = "float32",
     ) -> Self:
         """Build from a description in Python instead of one in a file.
 
@@ -58,9 +83,11 @@ class CLIP(Backbone):
             config: open_clip's ``embed_dim``, ``vision_cfg``, ``text_cfg``, ``quick_gelu``.
             weights: As in the constructor; None for random weights.
             name: What to call the model.
+            precision: As in the constructor.
         """
         backbone = cls.__new__(cls)
         Backbone.__init__(backbone)
+        backbone.precision = precision
         backbone._build(parse_config(name, config, image_size=None), weights)
         return backbone
 
@@ -69,7 +96,9 @@ class CLIP(Backbone):
 
         found = find_weights(config, weights) if weights is not None else None
         try:
-            self.towers = open_clip.CustomTextCLIP(**config.towers)
+            # With a lower type open_clip builds norms that compute in float32.
+            low = torch.float16 if self.precision == "float16_weights" else None
+            self.towers = open_clip.CustomTextCLIP(**config.towers, cast_dtype=low)
         except (TypeError, ValueError, AssertionError) as error:
             raise ConfigurationError(f"{config.name}: bad model description: {error}") from error
         self.name = config.name
@@ -79,13 +108,18 @@ class CLIP(Backbone):
         self.heads = self.blocks[0].attn.num_heads
         self.patch_size = self.visual.patch_size[0]
         self.embed_dim = config.towers["embed_dim"]
+        self._start_from(found, weights)
+        if low is not None:
+            open_clip.model.convert_weights_to_lp(self.towers, low)
+
+    def _start_from(self, found: CLIPWeights | None, origin: str | None) -> None:
         if found is None:
             logger.info("%s: starts from random weights", self.name)
             return
         try:
             self.load_weights(found.state)
         except WeightsError as error:
-            raise WeightsError(f"{weights}: {error}") from error
+            raise WeightsError(f"{origin}: {error}") from error
         if found.mean and found.std:
             self.pixels = self.pixels._replace(mean=found.mean, std=found.std)
 
@@ -176,7 +210,8 @@ class CLIP(Backbone):
                 heads[number] = queries.unflatten(0, clips), keys.unflatten(0, clips)
         tokens = ladder.top(tokens).unflatten(0, clips)  # [B, T, N, D]
         class_token = self.final_norm(tokens[:, :, 0])  # [B, T, D]
-        return Features(class_token, class_token @ self.visual.proj, tokens, streams, heads)
+        embedding = self._outward(class_token @ self.visual.proj)  # [B, T, E]
+        return Features(self._outward(class_token), embedding, tokens, streams, heads)
 
     def sequence(self, video: Tensor) -> Tensor:
         """Class token of every frame after the final norm, of a frozen model some at a time.
@@ -234,8 +269,9 @@ class CLIP(Backbone):
             raise ConfigurationError(
                 f"{self.name}: sentences of {length} tokens, its text tower reads 2 to {context}"
             )
+        words = [tokenizer.encode(text) for text in captions]
         # Two places go to the marks of start and end.
-        long = [text for text in captions if len(tokenizer.encode(text)) > length - 2]
+        long = [text for text, own in zip(captions, words, strict=True) if len(own) > length - 2]
         if long and not cut:
             raise ConfigurationError(
                 f"{len(long)} of {len(captions)} prompts are longer than the {length} tokens that "
@@ -249,8 +285,7 @@ class CLIP(Backbone):
                 length,
                 long[0],
             )
-        tokens: Tensor = tokenizer(list(captions), context_length=length)
-        return tokens
+        return mark_ends(words, length, tokenizer.sot_token_id, tokenizer.eot_token_id)
 
     @torch.no_grad()
     def encode_tokens(self, tokens: Tensor) -> Tensor:
@@ -263,7 +298,7 @@ class CLIP(Backbone):
             Embeddings in the joint space, not normalised, ``[K, E]``.
         """
         chunks = tokens.to(self.device).split(_PROMPTS_AT_ONCE)
-        return torch.cat([self.towers.encode_text(chunk) for chunk in chunks])
+        return torch.cat([self._outward(self.towers.encode_text(chunk)) for chunk in chunks])
 
     def embed_text(self, tokens: Tensor) -> TextFeatures:
         """Embed tokenised sentences; gradients flow wherever the text tower trains.
@@ -276,7 +311,7 @@ class CLIP(Backbone):
             ConfigurationError: If the text tower was dropped, is not of CLIP's own kind, or the
                 sentences are too long for it.
         """
-        return embed_tokens(self.text, tokens)
+        return TextFeatures(*map(self._outward, embed_tokens(self.text, tokens)))
 
     def text_parts(self, *, blocks_only: bool) -> list[nn.Module]:
         """Modules of the text tower that train, and the temperature.
@@ -310,10 +345,18 @@ class CLIP(Backbone):
         return open_clip.SimpleTokenizer(context_length=self.towers.context_length)
 
     def _embed(self, frames: Tensor) -> Tensor:
-        patches = self.visual.conv1(frames).flatten(2).transpose(1, 2)  # [B*T, N-1, D]
+        patches = (
+            self.visual.conv1(self._inward(frames)).flatten(2).transpose(1, 2)
+        )  # [B*T, N-1, D]
         start = self.visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         tokens = torch.cat([start, patches], dim=1)  # [B*T, N, D]
         return self.visual.ln_pre(tokens + self.visual.positional_embedding.to(tokens.dtype))
+
+    def _inward(self, values: Tensor) -> Tensor:
+        return values if self.precision == "float32" else values.half()
+
+    def _outward(self, values: Tensor) -> Tensor:
+        return values if self.precision == "float32" else values.float()
 
     def _check(self, video: Tensor, wanted: set[int]) -> None:
         height, width = (side * self.patch_size for side in self.grid)

@@ -1,5 +1,6 @@
 """CLIP's text tower, run on sentences of any length, with a vector for every token."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,13 +31,32 @@ def embed_tokens(tower: Any, tokens: Tensor) -> TextFeatures:
             f"sentences of {length} tokens, the text tower knows {tower.context_length}; set the "
             "data's max_words to that or less"
         )
-    states = tower.token_embedding(tokens) + tower.positional_embedding[:length]  # [Q, L, D]
+    # Of a model with float16 weights the embeddings are float32 and come in at float16.
+    low = tower.transformer.get_cast_dtype()
+    positions = tower.positional_embedding[:length].to(low)
+    states = tower.token_embedding(tokens).to(low) + positions  # [Q, L, D]
     causal = tower.attn_mask[:length, :length]
     for block in tower.transformer.resblocks:
         states = block(states, attn_mask=causal)
     words = tower.ln_final(states) @ tower.text_projection  # [Q, L, E]
     rows = torch.arange(len(tokens), device=tokens.device)
     return TextFeatures(words[rows, tokens.argmax(dim=1)], words)
+
+
+def mark_ends(words: Sequence[Sequence[int]], length: int, start: int, end: int) -> Tensor:
+    """Sentences as one tensor, int64 ``[K, length]``: start, words, end, zeros.
+
+    Args:
+        words: Numbers of the words of each sentence; those without a place are cut.
+        length: Tokens of a sentence, both marks included.
+        start: Number of the mark in front.
+        end: Number of the mark behind.
+    """
+    tokens = torch.zeros(len(words), length, dtype=torch.long)
+    for row, own in zip(tokens, words, strict=True):
+        marked = [start, *own[: length - 2], end]
+        row[: len(marked)] = torch.tensor(marked)
+    return tokens
 
 
 def check_tower(tower: Any) -> None:

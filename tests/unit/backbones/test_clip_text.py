@@ -1,5 +1,6 @@
 import logging
 
+import open_clip
 import pytest
 import torch
 
@@ -91,3 +92,16 @@ def test_captions_become_tokens_of_the_length_asked_for(caplog):
 def test_captions_of_impossible_length_are_refused(length):
     with pytest.raises(ConfigurationError, match=f"sentences of {length} tokens, .* reads 2 to 10"):
         clip().tokenize(["a man"], length=length)
+
+
+def test_a_sentence_is_read_once_and_as_open_clip_does(monkeypatch):
+    backbone, seen = clip(), []
+    tokenizer = open_clip.SimpleTokenizer(context_length=10)
+    sentences = ["a red square", "", "word " * 9, "Two &amp; three"]
+    expected = tokenizer(sentences)
+    encode = type(tokenizer).encode
+    monkeypatch.setattr(
+        type(tokenizer), "encode", lambda self, text: seen.append(text) or encode(self, text)
+    )
+    assert torch.equal(backbone.tokenize(sentences), expected)
+    assert seen == sentences

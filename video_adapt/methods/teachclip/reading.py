@@ -19,7 +19,7 @@ def frame_tokens(head: FeatureTeacher, towers: Backbone, features: Features) -> 
     if not head.reads_patches:
         return features.embedding.unsqueeze(2)
     tokens: Tensor = towers.final_norm(features.tokens) @ towers.projection[0]
-    return tokens
+    return tokens.to(features.embedding.dtype)
 
 
 def check_width(head: FeatureTeacher, towers: Backbone) -> None:
