@@ -13,6 +13,7 @@ from .progress import Progress
 from .retrieval_evaluation import RetrievalEvaluation
 from .save_config import SaveConfig
 from .tracking import WandbTracker, run_directory
+from .weight_averaging import EpochAverage
 
 __all__ = [
     "EMA",
@@ -21,6 +22,7 @@ __all__ = [
     "Cost",
     "DetectionEvaluation",
     "EffectiveBatch",
+    "EpochAverage",
     "Evaluation",
     "OpenVocabularyEvaluation",
     "PeakMemory",

@@ -145,7 +145,7 @@ class EMA(Callback):
             ConfigurationError: If weights are kept in half precision.
         """
         live = module.state_dict()
-        for name in _moving(module):
+        for name in moving_names(module):
             if name not in self._held:
                 if live[name].dtype in (torch.float16, torch.bfloat16):
                     raise ConfigurationError(
@@ -166,7 +166,7 @@ class EMA(Callback):
         self._model_is_average = wanted
 
 
-def _moving(module: LightningModule) -> Iterator[str]:
+def moving_names(module: LightningModule) -> Iterator[str]:
     """Names of what training changes, as in the module's ``state_dict``.
 
     Frozen parts are in eval mode, which tells their buffers from those that move.
