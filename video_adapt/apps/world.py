@@ -13,9 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, help="folder to make")
     parser.add_argument(
         "--layout",
-        choices=("trimmed", "untrimmed", "captioned"),
+        choices=("trimmed", "untrimmed", "captioned", "openvocab"),
         default="trimmed",
-        help="clips of one motion, long videos with segments, or videos with captions",
+        help="clips of one motion, long videos with segments, videos with captions, or clips of "
+        "base and novel combinations of colour, shape and motion",
     )
     parser.add_argument("--train", type=int, default=800, help="number of training videos")
     parser.add_argument("--val", type=int, default=160, help="number of validation videos")
@@ -49,5 +50,6 @@ def run(args: argparse.Namespace) -> int:
     rendered = write_world(args.out, spec, workers=args.workers)
     found = f"{args.train} training and {args.val} validation videos"
     state = "rendered" if rendered else "already there"
-    sys.stdout.write(f"{args.out}: {found}, {len(spec.class_names)} motions, {state}\n")
+    unit = "classes" if args.layout == "openvocab" else "motions"
+    sys.stdout.write(f"{args.out}: {found}, {len(spec.class_names)} {unit}, {state}\n")
     return 0

@@ -1,4 +1,4 @@
-"""The demonstration world on disk: H.264 files in the three layouts that data sets come in.
+"""The demonstration world on disk: H.264 files in the layouts that data sets come in.
 
 ========== =========================================================== =========================
 layout     videos                                                      annotation
@@ -6,6 +6,7 @@ layout     videos                                                      annotatio
 trimmed    ``{train,val}/<motion>/<number>.mp4``                       Kinetics lists, folders
 untrimmed  ``videos/<split>_<number>.mp4``                             ActivityNet JSON
 captioned  ``videos/video<number>.mp4``                                MSR-VTT JSON and CSV
+openvocab  ``{train,val_base,test_novel}/<class>/<number>.mp4``        FROSTER lists and classes
 ========== =========================================================== =========================
 
 Every layout also has a ``world.json`` with the :class:`WorldSpec` it was made from, and is not
@@ -41,12 +42,19 @@ from .synthetic import (
     untrimmed_scene,
 )
 from .synthetic_render import render
+from .synthetic_vocabulary import LISTS, combinations, combined_scene, write_protocol
+from .synthetic_vocabulary import MOTIONS as OPPOSITES
 
-Layout = Literal["trimmed", "untrimmed", "captioned"]
+Layout = Literal["trimmed", "untrimmed", "captioned", "openvocab"]
 Split = Literal["train", "val"]
 
 SPLITS: tuple[Split, ...] = ("train", "val")
-SECONDS: dict[Layout, float] = {"trimmed": 2.0, "untrimmed": 16.0, "captioned": 3.0}
+SECONDS: dict[Layout, float] = {
+    "trimmed": 2.0,
+    "untrimmed": 16.0,
+    "captioned": 3.0,
+    "openvocab": 2.0,
+}
 BLOCK_FRAMES = 256  # frames drawn at a time, so that an hour of video needs no more memory
 
 
@@ -62,7 +70,8 @@ class WorldSpec:
         size: Side of the picture in pixels, a multiple of 8.
         fps: Frames per second.
         seed: Seed of everything random.
-        motions: Names of the motions that occur; None for all (trimmed) or the one-way ones.
+        motions: Names of the motions that occur; None for all (trimmed), four (openvocab) or the
+            one-way ones.
         frame_code: Write each frame's number into the picture, for tests.
 
     Raises:
@@ -100,8 +109,19 @@ class WorldSpec:
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the motions in alphabetical order: the index of a name is its label."""
+        """Names of the motions in alphabetical order: the index of a name is its label.
+
+        Of the open vocabulary, names of base, then of novel classes, which have labels of their
+        own.
+        """
+        if self.layout == "openvocab":
+            return [known.name for part in combinations(self.combined) for known in part]
         return sorted(self.motions or (MOTIONS if self.layout == "trimmed" else ONE_WAY))
+
+    @property
+    def combined(self) -> tuple[str, ...]:
+        """Motions of the open vocabulary, opposite ones two places apart."""
+        return self.motions or OPPOSITES
 
 
 class RenderJob(NamedTuple):
@@ -154,7 +174,7 @@ def write_world(root: Path, spec: WorldSpec, *, workers: int = 1) -> bool:
 
 def _jobs(root: Path, spec: WorldSpec, split: Split) -> Iterable[RenderJob]:
     """Every video depends on the seed, its split and its number only."""
-    names = spec.class_names
+    names, (base, novel) = spec.class_names, combinations(spec.combined)
     count, offset = (spec.train, 0) if split == "train" else (spec.val, spec.train)
     for i in range(count):
         rng = np.random.default_rng([spec.seed, SPLITS.index(split), i])
@@ -162,6 +182,12 @@ def _jobs(root: Path, spec: WorldSpec, split: Split) -> Iterable[RenderJob]:
             label = i % len(names)
             path = root / split / names[label].replace(" ", "_") / f"{i:05d}.mp4"
             yield RenderJob(path, trimmed_scene(rng, names[label], spec.num_frames), split, label)
+        elif spec.layout == "openvocab":
+            place = i % len(base if split == "train" else names)
+            known, label = ([*base, *novel][place], place % len(base))
+            folder = LISTS[0 if split == "train" else 1 + (place >= len(base))]
+            path = root / folder / known.name.replace(" ", "_") / f"{i:05d}.mp4"
+            yield RenderJob(path, combined_scene(rng, known, spec.num_frames), split, label)
         elif spec.layout == "untrimmed":
             acts = (spec.fps, 3 * spec.fps)  # acts and rests last one to three seconds
             scene = untrimmed_scene(rng, names, spec.num_frames, acts)
@@ -286,10 +312,16 @@ def _annotate_captioned(root: Path, spec: WorldSpec, jobs: list[RenderJob]) -> N
     _write_csv(root / "test.csv", ["key", "vid_key", "video_id", "sentence"], rows)
 
 
+def _annotate_openvocab(root: Path, spec: WorldSpec, jobs: list[RenderJob]) -> None:
+    """Lists of base and novel classes, see :func:`write_protocol`."""
+    write_protocol(root, spec.combined, [(_name(job, root), job.label) for job in jobs])
+
+
 _ANNOTATE: dict[Layout, Callable[[Path, WorldSpec, list[RenderJob]], None]] = {
     "trimmed": _annotate_trimmed,
     "untrimmed": _annotate_untrimmed,
     "captioned": _annotate_captioned,
+    "openvocab": _annotate_openvocab,
 }
 
 
