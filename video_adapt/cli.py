@@ -28,6 +28,7 @@ from .callbacks import (
     Cost,
     DetectionEvaluation,
     EffectiveBatch,
+    EpochAverage,
     Evaluation,
     OpenVocabularyEvaluation,
     PeakMemory,
@@ -182,7 +183,7 @@ class VideoAdaptCLI(LightningCLI):
         if any(isinstance(callback, ModelCheckpoint) for callback in given):
             return []
         # The weights, two averages of the optimiser, and perhaps the average of the weights.
-        copies = 4 if any(isinstance(callback, EMA) for callback in given) else 3
+        copies = 4 if any(isinstance(callback, EMA | EpochAverage) for callback in given) else 3
         needed = copies * tasks.count_parameters(self.model).checkpoint_bytes
         self._run_dir.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(self._run_dir).free) < 2 * needed:
