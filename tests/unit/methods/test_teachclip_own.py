@@ -127,3 +127,13 @@ def test_a_teacher_that_sees_other_pixels_is_refused():
             student=StudentSpec(kind="meanP"),
             teachers=[Taught(XPool(16), backbone=towers)],
         )
+
+
+def test_a_teacher_that_trained_whole_wants_nothing_of_its_backbone(tmp_path):
+    path, batch = tmp_path / "teacher.ckpt", captions([0, 1, 2])
+    started = captioning_clip()
+    started.logit_scale.data.fill_(4.0)
+    method = trained(TeacherRetriever(started, XPool(16)), path)
+    mine = Taught(XPool(16), backbone=captioning_clip(seed=1), weights=path)
+    told = mine(batch, batch.caption_video).similarity
+    torch.testing.assert_close(told, scores(method, batch))

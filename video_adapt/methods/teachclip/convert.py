@@ -44,8 +44,8 @@ class _Published(NamedTuple):
 
 # Before the class it derives from: the first that fits decides.
 _TEACHERS: dict[type[FeatureTeacher], _Published] = {
-    XCLIP: _Published(XCLIP_RULES),
-    CLIP4ClipTeacher: _Published(CLIP4CLIP_RULES),
+    XCLIP: _Published(XCLIP_RULES, unused=STUDENT_UNUSED),
+    CLIP4ClipTeacher: _Published(CLIP4CLIP_RULES, unused=STUDENT_UNUSED),
     TS2Net: _Published(TS2NET_RULES, unused=TS2NET_UNUSED),
     XPool: _Published(XPOOL_RULES, towers=XPOOL_TOWER_RULES),
 }

@@ -24,7 +24,7 @@ from video_adapt.tasks import (
 )
 
 from .network import StudentSpec, VideoReading, start_from_text
-from .reading import PairReading, everywhere
+from .reading import PairReading, drop_temperature, everywhere
 from .teaching import Taught
 
 
@@ -89,10 +89,13 @@ class TeachCLIP(FrozenBackboneMixin, RetrievalTask):
         for teacher in teachers:
             teacher.check_pixels(backbone)
         self.teachers = tuple(teachers)  # a tuple: not registered, hence not saved and not trained
+        reads_temperature = student.kind != "tightTransf"
+        if not reads_temperature:
+            drop_temperature(backbone)
         self.freeze_backbone(
             tuning,
             last_n=last_n,
-            reads_temperature=student.kind != "tightTransf",
+            reads_temperature=reads_temperature,
             text_tuning=text_tuning,
         )
 

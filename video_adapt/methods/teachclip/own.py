@@ -17,6 +17,8 @@ from video_adapt.checkpoints import (
 from video_adapt.errors import ConfigurationError, WeightsError
 from video_adapt.retrieval.teachers import FeatureTeacher
 
+from .reading import drop_temperature
+
 _TEACHER, _STUDENT = "TeacherRetriever", "TeachCLIP"
 
 
@@ -64,6 +66,8 @@ def load_own(head: FeatureTeacher, backbone: CLIP, checkpoint: Mapping[str, Any]
     state = dict(checkpoint["state_dict"])
     if kind == _STUDENT:
         state = _as_head(state, backbone.logit_scale)
+    else:
+        drop_temperature(backbone)
     both = nn.ModuleDict({"head": head, "backbone": backbone})
     live = both.state_dict()
     kept = {n: x for n, x in live.items() if n.startswith("backbone.") and n not in state}

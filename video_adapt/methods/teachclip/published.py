@@ -20,5 +20,5 @@ STUDENT_KEYS = (
     KeyRule(r"cross\.pooler\.dense\.(.+)", r"cross.dense.\1"),
     KeyRule(r"similarity_dense\.(.+)", r"cross.score.\1"),
 )
-# Two text blocks that the released code copies and never runs.
-STUDENT_UNUSED = (r"frametransformer\..+",)
+# Two text blocks that the released code copies and never runs; positions beside an LSTM or a mean.
+STUDENT_UNUSED = (r"frametransformer\..+", r"temporal\.positions\.weight")

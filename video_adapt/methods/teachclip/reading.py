@@ -35,6 +35,12 @@ def check_width(head: FeatureTeacher, towers: Backbone) -> None:
         )
 
 
+@torch.no_grad()
+def drop_temperature(towers: Backbone) -> None:
+    """Set a temperature that nothing reads to 0, so that no checkpoint depends on what it was."""
+    towers.logit_scale.zero_()
+
+
 class PairReading:
     """Features of the captions and videos of all processes, with exact gradients for the own ones.
 

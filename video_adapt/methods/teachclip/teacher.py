@@ -25,7 +25,7 @@ from video_adapt.tasks import (
 
 from .network import start_from_text
 from .own import describe
-from .reading import PairReading, check_width, everywhere, frame_tokens
+from .reading import PairReading, check_width, drop_temperature, everywhere, frame_tokens
 
 
 class TeacherRetriever(FrozenBackboneMixin, RetrievalTask):
@@ -82,6 +82,7 @@ class TeacherRetriever(FrozenBackboneMixin, RetrievalTask):
         start_from_text(head, backbone.text)
         with torch.no_grad():
             head.logit_scale.copy_(backbone.logit_scale)
+        drop_temperature(backbone)
         self.freeze_backbone(
             tuning, last_n=last_n, reads_temperature=False, text_tuning=text_tuning
         )
