@@ -11,7 +11,7 @@ from video_adapt.backbones.base import Backbone
 from video_adapt.backbones.block_adapter import BlockAdapter
 from video_adapt.errors import ConfigurationError
 
-from .inject import Adapter, require_image_backbone
+from .inject import Adapter
 
 
 class Bottleneck(nn.Module):
@@ -54,7 +54,7 @@ class FFNBlockAdapter(BlockAdapter):
 
 
 class FFNAdapter(Adapter):
-    """Bottlenecks beside the MLPs of all blocks; frames stay on their own.
+    """Bottlenecks beside the MLPs of all blocks, of images or of video; each token on its own.
 
     Args:
         ratio: Width of the bottleneck as a share of the backbone's.
@@ -73,10 +73,8 @@ class FFNAdapter(Adapter):
         """Make the bottleneck of one block; it edits the class token, so it is always read.
 
         Raises:
-            ConfigurationError: If the backbone is a model of video, or the bottleneck has no
-                channel.
+            ConfigurationError: If the bottleneck has no channel.
         """
-        require_image_backbone(self, backbone)
         return FFNBlockAdapter(build_bottleneck(self, backbone, self.ratio), self.scale)
 
 

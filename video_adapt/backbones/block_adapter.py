@@ -18,8 +18,9 @@ class BlockAdapter(nn.Module):
     whole video, also where the backbone itself sees it chunk by chunk. Patches are the last
     ``rows * columns`` of the ``N`` tokens; a class token, where there is one, comes first.
 
-    Every block has the sites ``before_attention``, ``before_mlp`` and ``after_mlp``. The others
-    are those of image models: what looks at a time step on its own can be made to look further.
+    Every block has the sites ``before_attention``, ``before_mlp``, ``behind_mlp`` and
+    ``after_mlp``. The others are those of image models, whose attention looks at one frame alone
+    and can be made to look further.
     """
 
     def before_attention(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:

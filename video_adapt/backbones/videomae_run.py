@@ -153,9 +153,11 @@ class ChunkedRun:
     def _halves(self, number: int) -> tuple[Piece, Piece]:
         block = self.tower.block(number)
         attention, mlp = self.scales[number]
+        adapter = self._inside_adapter(number)
+        edit = None if adapter is None else adapter.behind_mlp
         return (
             lambda group, tokens: block.attend(tokens, attention[group]),
-            lambda group, tokens: block.transform(tokens, mlp[group]),
+            lambda group, tokens: block.transform(tokens, mlp[group], edit),
         )
 
     def _run_block(self, number: int, pending: list[Piece], stream: Stream) -> Stream:

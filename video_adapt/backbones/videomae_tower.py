@@ -3,6 +3,8 @@
 Source: Tong et al., VideoMAE, NeurIPS 2022; Wang et al., VideoMAE V2, CVPR 2023.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -115,9 +117,22 @@ class Block(nn.Module):
         """
         return tokens + _scaled(self.attn(self.norm1(tokens)), scale)
 
-    def transform(self, tokens: Tensor, scale: Tensor | None) -> Tensor:
-        """``x + scale * mlp(norm(x))``; arguments as :meth:`attend`."""
-        return tokens + _scaled(self.mlp(self.norm2(tokens)), scale)
+    def transform(
+        self,
+        tokens: Tensor,
+        scale: Tensor | None,
+        edit: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """``x + scale * mlp(norm(x))``.
+
+        Args:
+            tokens: As of :meth:`attend`.
+            scale: As of :meth:`attend`.
+            edit: Makes another branch of what the MLP has read and written.
+        """
+        read = self.norm2(tokens)
+        written = self.mlp(read)
+        return tokens + _scaled(written if edit is None else edit(read, written), scale)
 
 
 def _scaled(branch: Tensor, scale: Tensor | None) -> Tensor:

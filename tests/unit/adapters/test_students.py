@@ -28,6 +28,9 @@ CONFIG = {
     "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 16, "layers": 2, "head_width": 8},
     "text_cfg": {"context_length": 6, "vocab_size": 16, "width": 8, "layers": 1, "heads": 1},
 }
+CHUNK = VideoMAEConfig(
+    "chunk", width=24, depth=3, heads=3, hidden=48, patch_size=4, chunk_frames=2, table_size=20
+)
 CLIPS, FRAMES = 2, 3
 WITH_WEIGHTS = [
     AIM(),
@@ -221,15 +224,31 @@ def test_under_autocast_the_result_is_close_to_float32(video, adapter):
     torch.testing.assert_close(half.float(), backbone(video).class_token, atol=0.1, rtol=0.1)
 
 
-@pytest.mark.parametrize(
-    "adapter", [AIM(), FFNAdapter(), CrossFrameMessage(), ChannelShift()], ids=name_of
-)
+@pytest.mark.parametrize("adapter", [AIM(), CrossFrameMessage(), ChannelShift()], ids=name_of)
 def test_a_model_of_video_is_refused(adapter):
-    config = VideoMAEConfig(
-        "chunk", width=24, depth=3, heads=3, hidden=48, patch_size=4, chunk_frames=2, table_size=20
-    )
     with pytest.raises(ConfigurationError, match=rf"{name_of(adapter)}: chunk.* is a model of vid"):
-        inject(VideoMAE.from_config(config, image_size=16), adapter)
+        inject(VideoMAE.from_config(CHUNK, image_size=16), adapter)
+
+
+@pytest.mark.parametrize("recompute", ["never", "always"])
+def test_the_ffn_adapter_stands_beside_the_mlp_of_a_model_of_video_too(recompute):
+    torch.manual_seed(0)
+    backbone = VideoMAE.from_config(CHUNK, image_size=16, recompute=recompute).requires_grad_(False)
+    video = torch.randn(2, 4, 3, 16, 16)
+    plain = backbone(video).tokens
+    inject(backbone, FFNAdapter())
+    torch.testing.assert_close(backbone(video).tokens, plain)
+    for parameter in backbone.adapters.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    features = backbone(video, blocks=(1,))
+    block, tokens = backbone.visual.block(2), features.blocks[1].flatten(0, 1)
+    tokens = block.attend(tokens, None)
+    read = block.norm2(tokens)
+    expected = tokens + block.mlp(read) + 0.5 * bottleneck(backbone.adapters["2"].mlp, read)
+    torch.testing.assert_close(features.tokens.flatten(0, 1), expected)
+    backbone.adapters.requires_grad_(True)
+    backbone.sequence(video)[..., 0].sum().backward()
+    assert all(p.grad.any() for p in backbone.adapters.parameters())
 
 
 @pytest.mark.parametrize("kind", [AIM, FFNAdapter])
