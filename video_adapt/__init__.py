@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .apps.detector import SegmentDetector
     from .apps.recogniser import Recogniser
+    from .apps.searcher import Searcher
 
 __version__ = "0.1.0"
-__all__ = ["Recogniser", "SegmentDetector", "__version__"]
+__all__ = ["Recogniser", "Searcher", "SegmentDetector", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +20,10 @@ def __getattr__(name: str) -> Any:
         from .apps.recogniser import Recogniser
 
         return Recogniser
+    if name == "Searcher":
+        from .apps.searcher import Searcher
+
+        return Searcher
     if name == "SegmentDetector":
         from .apps.detector import SegmentDetector
 

@@ -17,7 +17,7 @@ TRAINER_COMMANDS = {
     "predict": "write the predictions of a method",
 }
 APPS = (
-    *("recognise", "detect", "features", "report", "prepare"),
+    *("recognise", "detect", "search", "features", "report", "prepare"),
     *("data_check", "convert", "world", "bench"),
 )
 
