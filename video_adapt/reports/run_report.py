@@ -73,7 +73,10 @@ def several_runs(runs: Sequence[Run], out: Path) -> list[Part]:
         "the process without one); median training step; bytes of a checkpoint."
     )
     if any(len(experiment.runs) > 1 for experiment in experiments):
-        explained += " Runs that differ in their seed alone share a row: mean ± standard deviation."
+        explained += (
+            " Runs that differ in their seed or few-shot draw alone share a row: mean ± standard "
+            "deviation."
+        )
     comparison = save_figure(plot_comparison(experiments, kind), out / "comparison.png")
     parts: list[Part] = [
         Heading("Comparison", 1),

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone are one experiment, measured several times."""
+"""Runs that differ in their seed or few-shot draw alone are one experiment, measured often."""
 
 import json
 import re
@@ -19,7 +19,7 @@ class Experiment(NamedTuple):
 
     Attributes:
         name: Of the run, or what the names of several have in common.
-        runs: One, or several that differ in their seed alone.
+        runs: One, or several that differ in seed or few-shot draw alone.
     """
 
     name: str
@@ -27,15 +27,15 @@ class Experiment(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The name, with the number of seeds if there are several."""
+        """The name, with the number of runs if there are several."""
         return self.name if len(self.runs) == 1 else f"{self.name} (n = {len(self.runs)})"
 
 
 def experiments_of(runs: Sequence[Run]) -> list[Experiment]:
-    """Group runs by everything but their seed, in the order in which they come.
+    """Group runs by everything but seed and few-shot draw, in the order in which they come.
 
-    Commit and load of the machine do not count, its device does. Runs that repeat a seed, or say
-    nothing of their settings, stay alone: they would be a spread of nothing.
+    Commit and load of the machine do not count, its device does. Runs that repeat seed and draw, or
+    say nothing of their settings, stay alone: they would be a spread of nothing.
     """
     groups: dict[str, list[Run]] = {}
     for place, run in enumerate(runs):
@@ -43,7 +43,7 @@ def experiments_of(runs: Sequence[Run]) -> list[Experiment]:
         groups.setdefault(key, []).append(run)
     found = []
     for group in groups.values():
-        if len({run.record.get("seed") for run in group}) == len(group) > 1:
+        if len({(run.record.get("seed"), _draw(run.record)) for run in group}) == len(group) > 1:
             found.append(Experiment(common_name(group), group))
         else:
             found += [Experiment(run.name, [run]) for run in group]
@@ -62,5 +62,18 @@ def common_name(runs: Sequence[Run]) -> str:
 def _settings(record: dict[str, Any]) -> str:
     rest = {key: value for key, value in record.items() if key not in _RECORD}
     config = {k: v for k, v in record.get("config", {}).items() if k not in _CONFIG}
+    if _draw(record) is not None:
+        arguments = config["data"]["init_args"]
+        kept = {key: value for key, value in arguments.items() if key != "draw"}
+        config["data"] = config["data"] | {"init_args": kept}
+        # Another draw is another training list, perhaps of another length.
+        facts = record.get("data", {})
+        rest["data"] = {k: v for k, v in facts.items() if not k.startswith("train_")}
     machine = {key: record.get("machine", {}).get(key) for key in _MACHINE}
     return json.dumps([rest, config, machine], sort_keys=True)
+
+
+def _draw(record: dict[str, Any]) -> int | None:
+    """Number of the few-shot list that was trained on; None where the data know of no draws."""
+    data = record.get("config", {}).get("data")
+    return data.get("init_args", {}).get("draw") if isinstance(data, dict) else None
