@@ -77,7 +77,6 @@ class OpenVCLIP(FrozenBackboneMixin, OpenVocabularyTask):
         )
         if adapter is not None:
             inject(backbone, adapter)
-        self.backbone = backbone
         self.interpolated, self.mix_range = interpolated, mix_range
         self.freeze_backbone("full", text_tuning="temperature")
 

@@ -9,6 +9,8 @@ from torch import nn
 from video_adapt.backbones import CLIP
 from video_adapt.errors import ConfigurationError
 
+from .text_classifier import has_content
+
 
 def original_of(backbone: CLIP, *, shared: bool) -> CLIP:
     """The same model as it is now and without adapters, which never trains.
@@ -52,7 +54,7 @@ class Interpolation:
 
     def __call__(self, original: CLIP, tuned: CLIP) -> CLIP:
         """The model in between, without gradient, with the adapters of the tuned one."""
-        if self.ratio == 0:
+        if self.ratio == 0 or not has_content(tuned):
             return tuned
         ends = [*original.towers.parameters(), *tuned.towers.parameters()]
         state = tuned.device, tuple(p._version for p in ends)

@@ -41,6 +41,7 @@ class OpenVocabularyTask(RecognitionTask):
     """
 
     job = "open_vocabulary"
+    backbone: CLIP
 
     def __init__(
         self,
@@ -55,6 +56,8 @@ class OpenVocabularyTask(RecognitionTask):
         super().__init__(class_names=class_names, optimizer=optimizer)
         self.vocabulary = Vocabulary("train", tuple(class_names))
         self.prompts = prompts
+        # In this order: weights that both share then go by the backbone's names.
+        self.backbone = backbone
         self.original = original_of(backbone, shared=shared)
         self.patch_ratio = patch_ratio
         self.interpolation = Interpolation(patch_ratio)

@@ -1,9 +1,11 @@
 """A classifier made of sentences: embeddings of prompts, each computed once, and their mean."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
 from video_adapt.backbones import CLIP
@@ -98,11 +100,12 @@ class TextBank:
             ConfigurationError: If a prompt is longer than the text tower reads.
         """
         self._refresh(towers)
-        for number in numbers:
-            if (vocabulary, number) not in self._rows:
-                tokens = self.tokens(towers, vocabulary, number)
-                self._rows[vocabulary, number] = _embed(towers, tokens)
-        return torch.stack([self._rows[vocabulary, number] for number in numbers])
+        with _lasting(towers):
+            for number in numbers:
+                if (vocabulary, number) not in self._rows:
+                    tokens = self.tokens(towers, vocabulary, number)
+                    self._rows[vocabulary, number] = _embed(towers, tokens)
+            return torch.stack([self._rows[vocabulary, number] for number in numbers])
 
     def classifier(self, towers: CLIP, vocabulary: Vocabulary) -> Tensor:
         """Mean of all prompts, as :func:`ensemble` takes it: ``[K, E]``, without gradient.
@@ -110,10 +113,13 @@ class TextBank:
         Raises:
             ConfigurationError: If a prompt is longer than the text tower reads.
         """
+        if not has_content(towers):
+            return torch.empty(len(vocabulary), towers.embed_dim, device=towers.device)
         self._refresh(towers)
         if vocabulary not in self._classifiers:
             rows = self.rows(towers, vocabulary, range(len(self.prompts)))
-            self._classifiers[vocabulary] = ensemble(rows)
+            with _lasting(towers):
+                self._classifiers[vocabulary] = ensemble(rows)
         return self._classifiers[vocabulary]
 
     def _refresh(self, towers: CLIP) -> None:
@@ -126,10 +132,25 @@ class TextBank:
             self._classifiers.clear()
 
 
+def has_content(towers: CLIP) -> bool:
+    """Whether weights are more than a shape, as which they take part in counting operations.
+
+    Nothing that is computed once belongs to the count of a pass, and nothing of it may be kept.
+    """
+    return not isinstance(towers.logit_scale, FakeTensor)
+
+
 def _embed(towers: CLIP, tokens: Tensor) -> Tensor:
-    # In validation everything runs in inference mode, whose tensors no later training step could
-    # use; what is kept is made outside of it.
-    off = torch.autocast(tokens.device.type, enabled=False)
-    with torch.inference_mode(False), torch.no_grad(), off:
-        parts = [towers.embed_text(part).embedding for part in tokens.split(_PROMPTS_AT_ONCE)]
-        return torch.cat(parts).float()
+    parts = tokens.split(_PROMPTS_AT_ONCE)
+    return torch.cat([towers.embed_text(part).embedding for part in parts]).float()
+
+
+@contextmanager
+def _lasting(towers: CLIP) -> Iterator[None]:
+    """Make tensors to keep: in full precision, and such that a training step may use them.
+
+    Evaluation runs in inference mode, whose tensors no graph can hold.
+    """
+    full = torch.autocast(towers.device.type, enabled=False)
+    with torch.inference_mode(False), torch.no_grad(), full:
+        yield

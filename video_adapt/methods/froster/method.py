@@ -99,7 +99,6 @@ class FROSTER(FrozenBackboneMixin, OpenVocabularyTask):
         )
         if adapter is not None:
             inject(backbone, adapter)
-        self.backbone = backbone
         self.regime, self.distillation = regime, distillation
         self.text_micro_batch = text_micro_batch
         self.text = TextBank(prompts)
