@@ -10,7 +10,7 @@ from video_adapt.errors import VideoDecodeError
 from video_adapt.video import VideoReader, probe
 from video_adapt.video.packet_index import read_index
 
-from .annotations import Manifest, Split, VideoEntry
+from .annotations import Manifest, VideoEntry
 from .problems import Kind, Problems
 
 TIME_SLACK_S = 0.1
@@ -56,12 +56,12 @@ def inspect_video(path: str, *, decode: bool = False) -> VideoFacts:
 
 
 def check_manifests(
-    manifests: Mapping[Split, Manifest], facts: Mapping[str, VideoFacts], problems: Problems
+    manifests: Mapping[str, Manifest], facts: Mapping[str, VideoFacts], problems: Problems
 ) -> None:
     """Note every fault of the videos of all splits.
 
     Args:
-        manifests: The splits.
+        manifests: The splits, and further test sets by name.
         facts: :func:`inspect_video` of every file in them.
         problems: Where faults go.
     """
@@ -116,13 +116,13 @@ def _check_coverage(manifest: Manifest, problems: Problems) -> None:
 
 
 def check_copies(
-    clips: Mapping[Split, Sequence[VideoEntry]],
+    clips: Mapping[str, Sequence[VideoEntry]],
     facts: Mapping[str, VideoFacts],
     problems: Problems,
 ) -> None:
     """Note the same pixels twice: within a split a duplicate, in training and evaluation a leak."""
     content = _content_ids(facts.values())
-    seen: dict[str, list[tuple[Split, VideoEntry]]] = defaultdict(list)
+    seen: dict[str, list[tuple[str, VideoEntry]]] = defaultdict(list)
     for split, entries in clips.items():
         for entry in entries:
             known = seen[content[entry.path]]
@@ -134,7 +134,7 @@ def check_copies(
 
 
 def _add_copy(
-    split: Split, entry: VideoEntry, other_split: Split, other: VideoEntry, problems: Problems
+    split: str, entry: VideoEntry, other_split: str, other: VideoEntry, problems: Problems
 ) -> None:
     same = "is also" if entry.path == other.path else "has the content of"
     text = f"{entry.path} {same} {other.path} of {other.where}"

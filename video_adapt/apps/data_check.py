@@ -2,7 +2,7 @@
 
 Lists of trimmed clips, annotations of segments in long videos and captions are told apart by the
 class that an experiment file names or, without one, by ``--segments`` (or a JSON object with a
-``database``) and ``--captions``.
+``database``) and ``--captions``. Test sets with classes of their own come from experiment files.
 """
 
 import argparse
@@ -22,12 +22,16 @@ from video_adapt.errors import ConfigurationError
 from .outputs import whole_file
 
 if TYPE_CHECKING:
-    from data_modules import KineticsDataModule, MSRVTTDataModule, THUMOSDataModule
-    from data_modules.annotations import Split
+    from data_modules import (
+        KineticsDataModule,
+        MSRVTTDataModule,
+        OpenVocabularyDataModule,
+        THUMOSDataModule,
+    )
     from data_modules.checks import VideoFacts
     from data_modules.problems import Problem, Problems
 
-    DataModule = KineticsDataModule | THUMOSDataModule | MSRVTTDataModule
+    DataModule = KineticsDataModule | THUMOSDataModule | MSRVTTDataModule | OpenVocabularyDataModule
 
 HELP = "find missing, broken, copied, leaking, mislabelled and uncaptioned videos of a data set"
 _LIST_ARGUMENTS = ("root", "train", "val", "test", "classes", "format")
@@ -39,7 +43,16 @@ _CAPTION_ARGUMENTS = (
     *("root", "train", "val", "test", "captions", "video_path"),
     *("paragraph", "until_s", "max_words"),
 )
-_ARGUMENTS = {"THUMOSDataModule": _SEGMENT_ARGUMENTS, "MSRVTTDataModule": _CAPTION_ARGUMENTS}
+_VOCABULARY_ARGUMENTS = (
+    *("root", "train", "val", "classes", "format", "part", "test_sets", "lists"),
+    *("draw", "exchanged", "labels", "match"),
+)
+_ARGUMENTS = {
+    "THUMOSDataModule": _SEGMENT_ARGUMENTS,
+    "MSRVTTDataModule": _CAPTION_ARGUMENTS,
+    "OpenVocabularyDataModule": _VOCABULARY_ARGUMENTS,
+}
+_LISTS = "KineticsDataModule"
 _FLAGS = (*_LIST_ARGUMENTS, "captions")
 
 
@@ -105,11 +118,8 @@ def _data_module(args: argparse.Namespace) -> "DataModule":
         name = "THUMOSDataModule"
     known = _ARGUMENTS.get(name, _LIST_ARGUMENTS)
     chosen = _built({key: value for key, value in given.items() if key in known})
-    if name == "THUMOSDataModule":
-        return data_modules.THUMOSDataModule(**chosen)
-    if name == "MSRVTTDataModule":
-        return data_modules.MSRVTTDataModule(**chosen)
-    return data_modules.KineticsDataModule(**chosen)
+    module: DataModule = getattr(data_modules, name if name in _ARGUMENTS else _LISTS)(**chosen)
+    return module
 
 
 def _has_database(given: Mapping[str, Any]) -> bool:
@@ -125,12 +135,14 @@ def _has_database(given: Mapping[str, Any]) -> bool:
 
 
 def _built(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments with the two components that decide how files are looked at."""
-    from data_modules import FeatureFiles
+    """Arguments with the components that decide which files are looked at, and how."""
+    from data_modules import FeatureFiles, TestSet
     from video_adapt import video
 
     if (features := arguments.get("features")) is not None:
         arguments["features"] = FeatureFiles(**features.get("init_args", features))
+    if (sets := arguments.get("test_sets")) is not None:
+        arguments["test_sets"] = {name: TestSet(**given) for name, given in sets.items()}
     if (sampler := arguments.get("sampler")) is not None:
         spec: dict[str, Any] = {"class_path": sampler} if isinstance(sampler, str) else sampler
         name = str(spec["class_path"]).rpartition(".")[2]
@@ -181,13 +193,19 @@ def _part(path: Path) -> Any:
     return content.get("data", content) if isinstance(content, DictConfig) else None
 
 
-def _read(module: "DataModule", problems: "Problems") -> "dict[Split, Any]":
+def _read(module: "DataModule", problems: "Problems") -> dict[str, Any]:
+    """Manifests by split, and by the names of test sets that have classes of their own."""
+    from data_modules import OpenVocabularyDataModule
     from data_modules.annotations import Split
 
     splits: tuple[Split, ...] = ("train", "val", "test")
     named = [split for split in splits if module.sources[split] is not None]
-    read = {split: module.read(split, problems) for split in named}
-    return {split: manifest for split, manifest in read.items() if manifest is not None}
+    manifests: dict[str, Any] = {split: module.read(split, problems) for split in named}
+    if isinstance(module, OpenVocabularyDataModule):
+        for name in module.test_sets:
+            module.vocabulary(name)  # refuses classes that are not new
+            manifests[name] = module.read_test_set(name, problems)
+    return {split: manifest for split, manifest in manifests.items() if manifest is not None}
 
 
 def _inspector(module: "DataModule", *, decode: bool) -> "Callable[[str], VideoFacts]":
@@ -203,7 +221,7 @@ def _inspector(module: "DataModule", *, decode: bool) -> "Callable[[str], VideoF
 
 def _check(
     module: "DataModule",
-    manifests: "Mapping[Split, Any]",
+    manifests: Mapping[Any, Any],
     facts: "Mapping[str, VideoFacts]",
     problems: "Problems",
 ) -> None:
