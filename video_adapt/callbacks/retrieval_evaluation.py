@@ -25,8 +25,12 @@ from video_adapt.metrics import (
 from video_adapt.metrics.retrieval_recall import Protocol
 
 from .evaluation_hooks import EvaluationCallback
+from .retrieval_examples import clips_of, example_queries, write_examples
+from .search_cost import SearchCost, search_cost
 
 logger = logging.getLogger(__name__)
+
+_TOP = 5
 
 
 class RetrievalSummary(NamedTuple):
@@ -37,11 +41,16 @@ class RetrievalSummary(NamedTuple):
         best_video: ``video_id`` of the video that each caption of ``result.caption_id`` finds
             first, int64 ``[Q]``; a wrong one wherever it scores as high as the right one.
         num_undecided: Captions whose score with their own video is not a finite number.
+        top_videos: ``video_id`` of the few videos that each caption finds first, best first,
+            int64 ``[Q, k]``.
+        cost: What a search costs; None where nothing was compared.
     """
 
     result: RetrievalResult
     best_video: NDArray[np.int64]
     num_undecided: int
+    top_videos: NDArray[np.int64]
+    cost: SearchCost | None = None
 
 
 class RetrievalEvaluation(EvaluationCallback[RetrievalSummary]):
@@ -53,8 +62,9 @@ class RetrievalEvaluation(EvaluationCallback[RetrievalSummary]):
     groups of captions, a group being as good as its best caption, as the field reports it.
 
     The last evaluation is written to the run's folder, below ``val/`` where the run trains:
-    ``metrics.json``, with 95 % intervals over other choices of videos, and ``ranks.csv`` with one
-    line per caption: ``caption_id``, ``caption``, ``video``, ``rank``, ``best_video``.
+    ``metrics.json``, with 95 % intervals over other choices of videos and the cost of a search, and
+    ``ranks.csv`` with one line per caption: ``caption_id``, ``caption``, ``video``, ``rank``,
+    ``best_video``; and ``examples.json`` with a few captions and the videos that they find.
 
     The data module tells ``captions(stage)`` and ``video_names(stage)``. A method that keeps more
     than a vector of videos has ``similarity(text, video)``; vectors are compared by dot product.
@@ -88,11 +98,13 @@ class RetrievalEvaluation(EvaluationCallback[RetrievalSummary]):
     def _result(
         self, stage: str, measured: RetrievalResult, trainer: Any, pl_module: Any
     ) -> RetrievalSummary:
-        seen = self._searches.pop(stage).seen
+        search = self._searches.pop(stage)
+        seen = search.seen
         if seen is None:
-            return RetrievalSummary(measured, np.empty(0, np.int64), 0)
-        best_video = measured.video_id[seen.best.cpu().numpy()]
-        return RetrievalSummary(measured, best_video, int((~seen.finite).sum()))
+            none = np.empty(0, np.int64)
+            return RetrievalSummary(measured, none, 0, none.reshape(0, 0))
+        best, top = (measured.video_id[x.cpu().numpy()] for x in (seen.best, seen.top))
+        return RetrievalSummary(measured, best, int((~seen.finite).sum()), top, search.cost)
 
     def _figures(self, result: RetrievalSummary) -> dict[str, float]:
         kinds = {"": result.result.plain, "dual_softmax_": result.result.dual_softmax}
@@ -128,7 +140,10 @@ class RetrievalEvaluation(EvaluationCallback[RetrievalSummary]):
 
     def _write_files(self, folder: Path, stage: str, trainer: Any, pl_module: Any) -> None:
         summary, data = self.results[stage], _data_module(trainer)
-        write_ranks(folder / "ranks.csv", summary, data.captions(stage), data.video_names(stage))
+        captions, names = data.captions(stage), data.video_names(stage)
+        write_ranks(folder / "ranks.csv", summary, captions, names)
+        queries = example_queries(summary.result, summary.top_videos, captions, names)
+        write_examples(folder / "examples.json", queries, clips_of(data, stage))
         write_metrics(folder / "metrics.json", summary)
 
 
@@ -166,6 +181,7 @@ def write_metrics(path: Path, summary: RetrievalSummary) -> None:
         "videos": int(result.video_id.size),
         "captions_left_out": result.num_unmatched,
         "captions_undecided": summary.num_undecided,
+        "search": summary.cost and summary.cost._asdict(),
         **_with_intervals(result.plain),
     }
     if result.dual_softmax.t2v is not None:
@@ -200,6 +216,7 @@ class _Search(RetrievalRecall):
     """Collects features, and sees what every caption finds first while places are counted."""
 
     seen: "_BestVideos | None" = None
+    cost: SearchCost | None = None
 
     def _scores(self, captions: Tensor, videos: Tensor) -> PairScores:
         vectors = dim_zero_cat(self.video_shape)[0] == 1
@@ -207,6 +224,9 @@ class _Search(RetrievalRecall):
             self.similarity = None
         owners = dim_zero_cat(self.caption_video_id)[captions]
         owner = torch.searchsorted(dim_zero_cat(self.video_id)[videos], owners)
+        text = self._features("text", len(dim_zero_cat(self.caption_id)))
+        video = self._features("video", len(dim_zero_cat(self.video_id)))
+        self.cost = search_cost(text, video, self.similarity)
         self.seen = _BestVideos(super()._scores(captions, videos), owner)
         return self.seen
 
@@ -220,6 +240,7 @@ class _BestVideos(PairScores):
 
     Attributes:
         best: Number of the video that each caption finds first, int64 ``[Q]``.
+        top: Numbers of the videos that score highest, best first, int64 ``[Q, k]``.
         finite: Whether its score with its own video is a finite number, bool ``[Q]``.
     """
 
@@ -227,6 +248,7 @@ class _BestVideos(PairScores):
         super().__init__(scores.num_captions, scores.num_videos)
         self.scores, self.owner = scores, owner
         self.best = owner.clone()
+        self.top = owner.new_zeros(len(owner), min(_TOP, scores.num_videos))
         self.finite = torch.ones_like(owner, dtype=torch.bool)
 
     def block(self, rows: Tensor) -> Tensor:
@@ -236,6 +258,7 @@ class _BestVideos(PairScores):
         self.finite[rows] = block.gather(1, owner).isfinite()[:, 0]
         # No number is as bad as can be, but still a candidate, unlike what is hidden.
         numbers = block.nan_to_num(torch.finfo(block.dtype).min)
+        self.top[rows] = numbers.topk(self.top.shape[1]).indices
         value, best = numbers.scatter(1, owner, -torch.inf).max(dim=1, keepdim=True)
         self.best[rows] = torch.where(value >= numbers.gather(1, owner), best, owner)[:, 0]
         return block

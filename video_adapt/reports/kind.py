@@ -73,6 +73,7 @@ class Kind:
         curves: Title of every logged figure among them by its name, below ``val/``.
         summary: What came out, in a sentence or two; asked of evaluated runs only.
         parts: Pictures and examples of an evaluated run, written to a folder.
+        percent: Factor from what is logged to percent.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Kind:
     curves: Callable[[Run], Mapping[str, str]]
     summary: Callable[[Run], str]
     parts: Callable[[Run, Path], list[Part]]
+    percent: float = 100.0
 
 
 TRAINED = Figure(

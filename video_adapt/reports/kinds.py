@@ -6,10 +6,12 @@ from video_adapt.errors import ConfigurationError
 
 from .detection_runs import DETECTION
 from .kind import Kind
+from .open_vocabulary_runs import BASE_TO_NOVEL, CROSS_DATASET
 from .recognition_runs import RECOGNITION
+from .retrieval_runs import RETRIEVAL
 from .runs import Run
 
-KINDS = (RECOGNITION, DETECTION)
+KINDS = (RECOGNITION, DETECTION, RETRIEVAL, BASE_TO_NOVEL, CROSS_DATASET)
 UNKNOWN = Kind(
     name="not evaluated yet",
     files=(),

@@ -31,7 +31,7 @@ def plot_learning(run: Run, kind: Kind) -> Figure | None:
         if loss is not None:
             _draw_loss(axes[0], loss)
         if validation:
-            _draw_validation(axes[-1], validation, kind.learning)
+            _draw_validation(axes[-1], validation, kind)
     return figure
 
 
@@ -92,7 +92,8 @@ def plot_learning_together(experiments: Sequence[Experiment], kind: Kind) -> Fig
             for place, curve in enumerate(seeds):
                 label = shorten(title, 30) if place == 0 else None
                 width = 2.0 if len(seeds) == 1 else 1.2
-                axes.plot(curve.step, 100 * curve.value, color=color, label=label, linewidth=width)
+                values = kind.percent * curve.value
+                axes.plot(curve.step, values, color=color, label=label, linewidth=width)
         _finish_validation(axes, f"validation {kind.columns[0].title}")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
     return figure
@@ -111,12 +112,13 @@ def _draw_loss(axes: Axes, loss: Curve) -> None:
     axes.set_xlim(left=0)
 
 
-def _draw_validation(axes: Axes, curves: Mapping[str, Curve], title: str) -> None:
+def _draw_validation(axes: Axes, curves: Mapping[str, Curve], kind: Kind) -> None:
     for color, (name, curve) in zip(CYCLE, curves.items(), strict=False):
         marker = "o" if len(curve.step) < 40 else None
-        text = f"{name}  {100 * curve.value[-1]:.1f} %"
-        axes.plot(curve.step, 100 * curve.value, color=color, marker=marker, ms=3.5, label=text)
-    _finish_validation(axes, title)
+        values = kind.percent * curve.value
+        text = f"{name}  {values[-1]:.1f} %"
+        axes.plot(curve.step, values, color=color, marker=marker, ms=3.5, label=text)
+    _finish_validation(axes, kind.learning)
     axes.legend(loc="best")
 
 
