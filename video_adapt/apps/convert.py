@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from video_adapt.checkpoints import LoadReport
 
-HELP = "turn a published file of DiST, AdaTAD, EVL or ST-Adapter into a checkpoint"
+HELP = "turn a published file of a recogniser, detector or retriever into a checkpoint"
 
 
 class Converted(NamedTuple):
@@ -48,6 +48,11 @@ CONVERTERS = {
     "evl": "convert_recogniser",
     "st_adapter": "convert_recogniser",
     "adatad": "convert_detector",
+    "teachclip": "convert_retriever",
+    "clip4clip": "convert_retriever",
+    "xclip": "convert_retriever",
+    "ts2net": "convert_retriever",
+    "xpool": "convert_retriever",
 }
 
 
@@ -73,7 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="class names: JSON, or one name per line; AdaTAD has them from the data of --config",
     )
     parser.add_argument(
-        "--backbone", help="CLIP that a recogniser was trained on, e.g. ViT-B-16-quickgelu"
+        "--backbone",
+        help="CLIP that a recogniser or retriever was trained on, e.g. ViT-B-16-quickgelu",
     )
     parser.add_argument(
         "--weights",
@@ -84,7 +90,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--num-frames",
         type=int,
         help="frames of a clip: wanted for ST-Adapter, whose files do not tell; for DiST another "
-        "number than in training, to which what it learnt per frame is resized",
+        "number than in training, to which what it learnt per frame is resized; for retrievers 12 "
+        "unless said or told by the file",
+    )
+    parser.add_argument(
+        "--max-words", type=int, help="tokens of a caption for retrievers: 32 unless said or told"
     )
     parser.add_argument(
         "--stride",

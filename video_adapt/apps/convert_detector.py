@@ -32,7 +32,7 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         ConfigurationError: If an option is missing or one too many.
     """
-    refuse_options(args, "backbone", "weights", "num-frames", "stride")
+    refuse_options(args, "backbone", "weights", "num-frames", "max-words", "stride")
     require_option(args, "config", "experiments/adatad/thumos14_vitb.yaml")
     if not args.config.is_file():
         raise ConfigurationError(f"{args.config}: no such file; check --config")

@@ -52,7 +52,7 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         ConfigurationError: If an option is missing or one too many.
     """
-    refuse_options(args, "config")
+    refuse_options(args, "config", "max-words")
     require_option(args, "backbone", "ViT-B-16-quickgelu")
     require_option(args, "classes", "classes.txt")
     if args.method == "dist":

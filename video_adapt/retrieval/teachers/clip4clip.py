@@ -62,7 +62,7 @@ class CLIP4ClipTeacher(FeatureTeacher):
     @property
     def settings(self) -> dict[str, float]:
         """What it computes depends on beside the weights; part of the key of a cache."""
-        return {"heads": self.heads}
+        return {"heads": self.heads} if isinstance(self.temporal, TemporalTransformer) else {}
 
     def encode_videos(self, tokens: Tensor, mask: Tensor) -> Rows:
         """Vector of each video and its frames in the light of one another, all normalised."""
