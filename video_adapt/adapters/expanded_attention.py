@@ -40,12 +40,17 @@ class ExpandedAttentionBlockAdapter(BlockAdapter):
         queries, keys, values = (
             part.unflatten(0, (-1, num_frames)) for part in (queries, keys, values)
         )  # [B, T, N, heads, D / heads]
-        inner = range(self.reach, num_frames - self.reach)
-        taken = [
-            self._near_border(t, queries, keys, values) for t in range(num_frames) if t not in inner
-        ]
+        inner = max(0, num_frames - 2 * self.reach)
+        before = min(self.reach, num_frames)
+        # Parts of one split, and not slices: each slice would have a gradient of full size.
+        first, middle, last = queries.split([before, inner, num_frames - before - inner], dim=1)
+        taken = [self._near_border(t, q, keys, values) for t, q in enumerate(first.unbind(1))]
         if inner:
-            taken.insert(self.reach, self._inside(queries, keys, values))
+            taken.append(self._inside(middle, keys, values))
+        taken += [
+            self._near_border(before + inner + t, q, keys, values)
+            for t, q in enumerate(last.unbind(1))
+        ]
         return torch.cat(taken, dim=1).flatten(0, 1)
 
     def _inside(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -54,11 +59,11 @@ class ExpandedAttentionBlockAdapter(BlockAdapter):
         # attention takes one batch dimension, and no view joins clips with such windows.
         clips = [
             F.scaled_dot_product_attention(
-                queries[clip, self.reach : -self.reach].transpose(1, 2),
-                self._windows(keys[clip]),
-                self._windows(values[clip]),
+                own.transpose(1, 2), self._windows(seen), self._windows(worth)
             )
-            for clip in range(len(queries))
+            for own, seen, worth in zip(
+                queries.unbind(0), keys.unbind(0), values.unbind(0), strict=True
+            )
         ]
         return torch.stack(clips).transpose(2, 3)
 
@@ -69,9 +74,16 @@ class ExpandedAttentionBlockAdapter(BlockAdapter):
         return windows.transpose(2, 3)
 
     def _near_border(self, frame: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """A frame that lacks neighbours, ``[B, 1, N, heads, D / heads]``."""
+        """A frame that lacks neighbours, ``[B, 1, N, heads, D / heads]``.
+
+        Args:
+            frame: Its number.
+            queries: Its queries, ``[B, N, heads, D / heads]``.
+            keys: Keys of all frames, ``[B, T, N, heads, D / heads]``.
+            values: Values of all frames, of the same shape.
+        """
         seen = slice(max(0, frame - self.reach), frame + self.reach + 1)
-        near = queries[:, frame].transpose(1, 2)  # [B, heads, N, D / heads]
+        near = queries.transpose(1, 2)  # [B, heads, N, D / heads]
         real_keys, real_values = keys[:, seen].flatten(1, 2), values[:, seen].flatten(1, 2)
         zeros = keys.new_zeros(len(keys), _NULL_KEYS, *keys.shape[3:])
         missing = (2 * self.reach + 1) * keys.shape[2] - real_keys.shape[1]
