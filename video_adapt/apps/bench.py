@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 HELP = "measure training and decoding side by side, as tables and pictures"
 
-PARTS = ("step", "memory", "decode", "detect", "segments", "ranking")
+PARTS = ("step", "memory", "decode", "detect", "segments", "ranking", "expanded")
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only",
         choices=PARTS,
         help="measure one part alone: steps on clips, memory of steps on long videos, decoding, "
-        "memory of detection in an hour of video, what is done to segments, or ranking all "
-        "pairs of a retrieval test set",
+        "memory of detection in an hour of video, what is done to segments, ranking all "
+        "pairs of a retrieval test set, or attention to neighbouring frames",
     )
     parser.add_argument("--size", default="base", help="VideoMAE of the long videos")
     parser.add_argument("--chunks", type=int, default=4, help="their length, in 16 frames")
@@ -62,6 +62,11 @@ def run(args: argparse.Namespace) -> int:
         from video_adapt.reports import bench_ranking
 
         _write(args.out, "ranking", bench_ranking.render(bench_ranking.run()))
+    if "expanded" in wanted:
+        from video_adapt.reports import bench_expanded
+
+        measured = bench_expanded.run(rounds=args.steps, device=_device(args))
+        _write(args.out, "expanded", bench_expanded.render(measured))
     return 0
 
 
