@@ -4,7 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from video_adapt.errors import VideoDecodeError
 from video_adapt.video import VideoReader, probe
@@ -13,6 +13,8 @@ from video_adapt.video.packet_index import read_index
 from .annotations import Manifest, VideoEntry
 from .problems import Kind, Problems
 
+Name = TypeVar("Name", bound=str)
+"""A split, or a test set."""
 TIME_SLACK_S = 0.1
 """Durations in headers are rounded, and the last frame's own duration is often left out."""
 
@@ -116,7 +118,7 @@ def _check_coverage(manifest: Manifest, problems: Problems) -> None:
 
 
 def check_copies(
-    clips: Mapping[str, Sequence[VideoEntry]],
+    clips: Mapping[Name, Sequence[VideoEntry]],
     facts: Mapping[str, VideoFacts],
     problems: Problems,
 ) -> None:

@@ -221,10 +221,17 @@ def _settings(trainer: Any, pl_module: Any) -> dict[str, str]:
     stated = {
         "labels": getattr(data, "label_variant", None),
         "training list": getattr(data, "train_list", None),
+        "frames": _frames(data),
         "epochs averaged": averaged,
         "share of the original weights": getattr(pl_module, "patch_ratio", None),
     }
     return {k: "not stated" if value is None else str(value) for k, value in stated.items()}
+
+
+def _frames(data: Any) -> str | None:
+    """How the frames of a clip are chosen, and in how many views."""
+    sampler = getattr(data, "sampler", None)
+    return None if sampler is None else f"{type(sampler).__name__}, {data.eval_views} views"
 
 
 def _clips(trainer: Any, name: str) -> list[Clip] | None:

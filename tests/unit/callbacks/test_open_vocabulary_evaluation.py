@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from tests.unit.callbacks.toy import CLASSES, ToyData, ToyRecogniser, quick_trainer
 from video_adapt.batches import ClipBatch, ClipLogits
 from video_adapt.callbacks import OpenVocabularyEvaluation
+from video_adapt.video import CoveringSampler
 from video_adapt.vocabulary import Vocabulary
 
 
@@ -53,6 +54,7 @@ class ToySets(ToyData):
 
     label_variant = "as corrected"
     train_list = "train_s2.csv"
+    sampler, eval_views = CoveringSampler(), 2
 
     def __init__(self, sets, groups=None):
         super().__init__([0, 0], [0])
@@ -140,9 +142,10 @@ def test_the_table_says_what_the_figures_rest_on(tmp_path):
     lines = (tmp_path / "results.md").read_text().splitlines()
     assert lines[2] == "| base | 2 | 4 | 75.00 | 75.00 | +0.00 | – | 83.33 |"
     assert lines[4] == "| harmonic mean |  |  | 60.00 | 60.00 | +0.00 |  |  |"
-    assert lines[-4:] == [
+    assert lines[-5:] == [
         "- labels: as corrected",
         "- training list: train_s2.csv",
+        "- frames: CoveringSampler, 2 views",
         "- epochs averaged: 2 to 22",
         "- share of the original weights: 0.5",
     ]
