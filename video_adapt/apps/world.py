@@ -25,6 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fps", type=int, default=16, help="frames per second")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another world")
     parser.add_argument("--motions", nargs="+", help="only these motions, e.g. 'moves left' grows")
+    parser.add_argument("--actors", type=int, default=2, help="shapes of a captioned video")
+    parser.add_argument(
+        "--in-turn", action="store_true", help="show a captioned shape only while it performs"
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="renderers")
 
 
@@ -46,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
         fps=args.fps,
         seed=args.seed,
         motions=tuple(args.motions) if args.motions else None,
+        actors=args.actors,
+        in_turn=args.in_turn,
     )
     rendered = write_world(args.out, spec, workers=args.workers)
     found = f"{args.train} training and {args.val} validation videos"

@@ -139,17 +139,26 @@ class Scene(NamedTuple):
         actors: The shapes, the last in front.
         num_frames: Length in frames.
         seed: Seed of background and noise.
+        in_turn: Whether a shape is visible only while it acts.
     """
 
     actors: tuple[Actor, ...]
     num_frames: int
     seed: int
+    in_turn: bool = False
 
     @property
     def acts(self) -> list[tuple[Actor, Act]]:
         """Every act with its actor, in order of time."""
         pairs = [(actor, act) for actor in self.actors for act in actor.acts]
         return sorted(pairs, key=lambda pair: pair[1].start_frame)
+
+    def visible(self, actor: Actor) -> NDArray[np.bool_]:
+        """At which frames a shape is visible, ``[T]``."""
+        shown = np.full(self.num_frames, not self.in_turn)
+        for act in actor.acts:
+            shown[act.start_frame : act.stop_frame] = True
+        return shown
 
 
 def visiting_order(order: Order, steps: int) -> NDArray[np.int64]:
@@ -208,9 +217,23 @@ def untrimmed_scene(
 
 
 def captioned_scene(
-    rng: np.random.Generator, motions: list[str], num_frames: int, *, num_actors: int = 2
+    rng: np.random.Generator,
+    motions: list[str],
+    num_frames: int,
+    *,
+    num_actors: int = 2,
+    in_turn: bool = False,
 ) -> Scene:
-    """Several shapes of different colour and shape, all visible, that perform one after another."""
+    """Several shapes of different colour and shape that perform one after another.
+
+    Args:
+        rng: Source of everything random.
+        motions: Names to draw from.
+        num_frames: Length of the video.
+        num_actors: Number of shapes.
+        in_turn: Whether each is visible only while it performs, as after a cut; otherwise all are
+            visible all the time.
+    """
     colours = rng.permutation(list(COLOURS))[:num_actors]
     shapes = rng.permutation(SHAPES)[:num_actors]
     edges = np.linspace(0, num_frames, num_actors + 1).astype(int).tolist()
@@ -222,7 +245,7 @@ def captioned_scene(
         )
         for i in range(num_actors)
     ]
-    return Scene(tuple(actors), num_frames, seed=int(rng.integers(2**31)))
+    return Scene(tuple(actors), num_frames, int(rng.integers(2**31)), in_turn)
 
 
 def captions(scene: Scene) -> list[str]:

@@ -33,8 +33,10 @@ from rich.progress import track
 from video_adapt.errors import ConfigurationError
 
 from .synthetic import (
+    COLOURS,
     MOTIONS,
     ONE_WAY,
+    SHAPES,
     Scene,
     captioned_scene,
     captions,
@@ -72,6 +74,8 @@ class WorldSpec:
         seed: Seed of everything random.
         motions: Names of the motions that occur; None for all (trimmed), four (openvocab) or the
             one-way ones.
+        actors: Shapes of a captioned video, which perform one after another.
+        in_turn: Whether a shape of a captioned video is visible only while it performs.
         frame_code: Write each frame's number into the picture, for tests.
 
     Raises:
@@ -86,6 +90,8 @@ class WorldSpec:
     fps: int = 16
     seed: int = 0
     motions: tuple[str, ...] | None = None
+    actors: int = 2
+    in_turn: bool = False
     frame_code: bool = False
 
     def __post_init__(self) -> None:
@@ -96,6 +102,12 @@ class WorldSpec:
             raise ConfigurationError(
                 f"{self.train} + {self.val} videos of {self.num_frames} frames at {self.fps} per "
                 "second cannot be rendered: counts must not be negative, videos need two frames"
+            )
+        most = min(len(COLOURS), len(SHAPES), self.num_frames // 2)
+        if self.layout == "captioned" and not 1 <= self.actors <= most:
+            raise ConfigurationError(
+                f"{self.actors} shapes in a video of {self.num_frames} frames: from 1 to {most} "
+                "are possible, each of its own colour and shape with two frames or more"
             )
         for name in self.motions or ():
             if name not in MOTIONS:
@@ -147,10 +159,11 @@ def write_world(root: Path, spec: WorldSpec, *, workers: int = 1) -> bool:
     Raises:
         ConfigurationError: If ``root`` holds a different world or other files.
     """
-    record = json.loads(json.dumps(asdict(spec)))  # as it comes back from a file
+    record = _record(spec)
     stamp = root / "world.json"
     if stamp.is_file():
-        if json.loads(stamp.read_text())["spec"] == record:
+        known = json.loads(stamp.read_text())["spec"]
+        if record == _record(WorldSpec()) | known:  # older ones lack settings of today
             return False
         raise ConfigurationError(
             f"{root}: holds a world of another specification; delete it or name another folder"
@@ -170,6 +183,12 @@ def write_world(root: Path, spec: WorldSpec, *, workers: int = 1) -> bool:
     finally:
         shutil.rmtree(building, ignore_errors=True)  # what a failure left
     return True
+
+
+def _record(spec: WorldSpec) -> dict[str, Any]:
+    """The specification as it comes back from a file."""
+    record: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
+    return record
 
 
 def _jobs(root: Path, spec: WorldSpec, split: Split) -> Iterable[RenderJob]:
@@ -193,7 +212,9 @@ def _jobs(root: Path, spec: WorldSpec, split: Split) -> Iterable[RenderJob]:
             scene = untrimmed_scene(rng, names, spec.num_frames, acts)
             yield RenderJob(root / "videos" / f"{split}_{i:05d}.mp4", scene, split)
         else:
-            scene = captioned_scene(rng, names, spec.num_frames)
+            scene = captioned_scene(
+                rng, names, spec.num_frames, num_actors=spec.actors, in_turn=spec.in_turn
+            )
             yield RenderJob(root / "videos" / f"video{offset + i}.mp4", scene, split)
 
 

@@ -87,7 +87,8 @@ def render(
     index = np.arange(scene.num_frames) if frames is None else np.asarray(frames, dtype=np.int64)
     video = np.broadcast_to(background(scene.seed, size), (len(index), size, size, 3)).copy()
     for actor in scene.actors:
-        _draw(video, actor, actor.poses(scene.num_frames)[index])
+        seen = scene.visible(actor)[index]
+        video[seen] = _drawn(video[seen], actor, actor.poses(scene.num_frames)[index[seen]])
     for picture, number in zip(video, index.tolist(), strict=True):
         noise = np.random.default_rng([scene.seed, 2, number])
         picture += NOISE_LEVELS * noise.standard_normal(picture.shape, dtype=np.float32)
@@ -97,8 +98,8 @@ def render(
     return pixels
 
 
-def _draw(video: Array, actor: Actor, poses: NDArray[np.float64]) -> None:
-    """Paint one shape over every frame of ``video [T, H, W, 3]`` at its ``poses [T, 4]``."""
+def _drawn(video: Array, actor: Actor, poses: NDArray[np.float64]) -> Array:
+    """Every frame of ``video [T, H, W, 3]`` with one shape over it at its ``poses [T, 4]``."""
     size = video.shape[1]
     x, y, angle, scale = (poses % 1.0).astype(np.float32).T[:, :, None, None]
     smallest, largest = RADIUS
@@ -111,7 +112,7 @@ def _draw(video: Array, actor: Actor, poses: NDArray[np.float64]) -> None:
     v = (cos * dy - sin * dx) / radius
     cover = (0.5 - OUTLINES[actor.shape](u, v) * radius * size).clip(0, 1)  # 1 pixel soft edge
     colour = np.asarray(COLOURS[actor.colour], dtype=np.float32) * _shade(v)[..., None]
-    video += cover[..., None] * (colour - video)
+    return video + cover[..., None] * (colour - video)
 
 
 def _write_frame_code(picture: Array, number: int) -> None:

@@ -23,6 +23,7 @@ from video_adapt.video.synthetic import (
     untrimmed_scene,
     visiting_order,
 )
+from video_adapt.video.synthetic_render import render
 
 FRAMES = 16
 
@@ -139,6 +140,21 @@ def test_captioned_actors_differ_in_colour_and_shape():
         one, two = captioned_scene(np.random.default_rng(seed), list(ONE_WAY), 16).actors
         assert one.colour != two.colour
         assert one.shape != two.shape
+
+
+def test_shapes_in_turn_are_seen_while_they_act():
+    rng = np.random.default_rng(3)
+    scene = captioned_scene(rng, list(ONE_WAY), 12, num_actors=3, in_turn=True)
+    shown = np.array([scene.visible(actor) for actor in scene.actors])
+    assert shown.sum(axis=0).tolist() == [1] * 12
+    assert shown.argmax(axis=0).tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    second = scene._replace(actors=scene.actors[1:2])
+    assert (render(scene, range(4, 8), size=32) == render(second, range(4, 8), size=32)).all()
+    nobody = scene._replace(actors=())
+    assert (render(second, range(4), size=32) == render(nobody, range(4), size=32)).all()
+    assert captions(scene)[0].count(", then ") == 2
+    everybody = scene._replace(in_turn=False)
+    assert all(everybody.visible(actor).all() for actor in everybody.actors)
 
 
 def test_words_for_poses():

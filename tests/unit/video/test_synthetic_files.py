@@ -82,6 +82,34 @@ def test_captioned_files_follow_msrvtt(tmp_path):
     assert (tmp_path / "train.csv").read_text().split() == ["video_id", *ids[:3]]
 
 
+def test_captioned_shapes_may_be_three_in_turn(tmp_path):
+    spec = replace(SMALL, layout="captioned", seconds=1.0, train=1, val=0, actors=3, in_turn=True)
+    write_world(tmp_path, spec)
+    notes = json.loads((tmp_path / "captions.json").read_text())
+    assert notes["sentences"][0]["caption"].count(", then ") == 2
+    together = tmp_path / "together"
+    write_world(together, replace(spec, in_turn=False))
+    assert (tmp_path / "videos/video0.mp4").read_bytes() != (
+        together / "videos/video0.mp4"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("actors", [0, 4])
+def test_shapes_that_do_not_fit_are_refused(actors):
+    with pytest.raises(ConfigurationError, match="from 1 to 3 are possible"):
+        replace(SMALL, layout="captioned", seconds=0.5, actors=actors)
+
+
+def test_a_world_of_before_a_setting_is_kept(tmp_path):
+    write_world(tmp_path, SMALL)
+    record = json.loads((tmp_path / "world.json").read_text())
+    del record["spec"]["in_turn"]
+    (tmp_path / "world.json").write_text(json.dumps(record))
+    assert not write_world(tmp_path, SMALL)
+    with pytest.raises(ConfigurationError, match="another specification"):
+        write_world(tmp_path, replace(SMALL, in_turn=True))
+
+
 def test_equal_specifications_give_equal_files_on_any_number_of_processes(tmp_path):
     for name, workers in (("a", 1), ("b", 2)):
         write_world(tmp_path / name, SMALL, workers=workers)
