@@ -15,6 +15,7 @@ from .open_vocabulary_classes import ClassList, read_classes
 from .open_vocabulary_files import TestSet
 from .samplers import EvalSampler, TrainSampler, derive_seed
 from .segments import SegmentManifest, VideoSegments
+from .stored import FeatureCache
 from .thumos import THUMOSDataModule
 from .windows import WindowDataModule
 
@@ -28,6 +29,7 @@ __all__ = [
     "ClipDataModule",
     "ClipLoader",
     "EvalSampler",
+    "FeatureCache",
     "FeatureFiles",
     "KineticsDataModule",
     "LoaderOptions",

@@ -1,12 +1,16 @@
 """Trimmed clips: decoded views of each video, augmented and normalised on the device."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from video_adapt.batches import ClipBatch, DecodedClips
+from video_adapt.batches import ClipBatch, DecodedClips, StoredClips
+from video_adapt.errors import ConfigurationError
+from video_adapt.row_store import RowStore
 from video_adapt.video import (
     EvalTransform,
     FrameSampler,
@@ -19,8 +23,9 @@ from video_adapt.video import (
 from .annotations import Manifest
 from .base import Pixels, VideoDataModule, plain, sized
 from .dataset import MIXING, ClipDataset
-from .loader import ClipLoader, LoaderOptions, OnBroken
+from .loader import BatchLoader, ClipLoader, LoaderOptions, OnBroken
 from .samplers import EvalSampler, TrainSampler, derive_seed
+from .stored import FeatureCache, InOrder, StoredDataset, fill, training_keys
 
 
 class ClipDataModule(VideoDataModule[Manifest]):
@@ -35,6 +40,8 @@ class ClipDataModule(VideoDataModule[Manifest]):
         eval_transform: Scaling and cropping; None = short side to the model's size, centre crop.
         mixing: Mixup and cutmix of whole batches; None = neither.
         loader: Batch sizes and workers; None = their defaults.
+        feature_cache: Where features of a frozen backbone are kept, so that clips are decoded and
+            encoded once; None = nowhere.
         eval_views: Temporal views of each video in testing.
         on_broken: What a video does that cannot be decoded: stop the run, or be left out (training
             draws another one in its place), counted and named.
@@ -52,6 +59,7 @@ class ClipDataModule(VideoDataModule[Manifest]):
         eval_transform: EvalTransform | None = None,
         mixing: Mixing | None = None,
         loader: LoaderOptions | None = None,
+        feature_cache: FeatureCache | None = None,
         eval_views: int = 1,
         on_broken: OnBroken = "error",
         max_broken_share: float = 0.1,
@@ -66,7 +74,14 @@ class ClipDataModule(VideoDataModule[Manifest]):
         )
         self.eval_transform = eval_transform or EvalTransform()
         self.mixing = mixing
+        self.feature_cache = feature_cache
         self.eval_views = eval_views
+        turning = getattr(train_transform, "flip_pairs", ())
+        if feature_cache and (mixing or turning):
+            raise ConfigurationError(
+                "mixing and flip_pairs change pixels and labels together, which stored features "
+                "cannot; leave them or feature_cache out"
+            )
 
     def transform(
         self, batch: DecodedClips, pixels: Pixels, *, training: bool, crops: int | None = None
@@ -103,8 +118,11 @@ class ClipDataModule(VideoDataModule[Manifest]):
             "class_names": self.class_names,
         }
 
-    def _ready(self, batch: DecodedClips, module: Any) -> ClipBatch:
+    def _ready(self, batch: DecodedClips | StoredClips, module: Any) -> ClipBatch | StoredClips:
         assert self.trainer is not None
+        if isinstance(batch, StoredClips):
+            rows = {name: x.to(module.dtype) for name, x in batch.video.items()}
+            return batch._replace(video=rows)
         testing = self.trainer.testing or self.trainer.predicting
         ready = self.transform(
             batch,
@@ -123,10 +141,10 @@ class ClipDataModule(VideoDataModule[Manifest]):
             video, target = self.mixing(video, label, self.num_classes, seed)
         return ClipBatch(video, label, target, batch.video_id, batch.view)
 
-    def _train_batches(self, manifest: Manifest, sampler: TrainSampler) -> ClipLoader:
+    def _train_batches(self, manifest: Manifest, sampler: TrainSampler) -> BatchLoader[Any]:
         return self._batches("train", manifest, sampler, None)
 
-    def _eval_batches(self, split: str, manifest: Manifest) -> ClipLoader:
+    def _eval_batches(self, split: str, manifest: Manifest) -> BatchLoader[Any]:
         rank, world = self._process()
         sampler = EvalSampler(len(manifest), rank=rank, world=world)
         views = 1 if split == "val" else self.eval_views
@@ -138,7 +156,7 @@ class ClipDataModule(VideoDataModule[Manifest]):
         manifest: Manifest,
         sampler: TrainSampler | EvalSampler,
         views: int | None,
-    ) -> ClipLoader:
+    ) -> BatchLoader[Any]:
         options = self.loader
         batch_size = options.batch_size
         if views is not None:
@@ -150,5 +168,77 @@ class ClipDataModule(VideoDataModule[Manifest]):
             short_side=options.short_side,
             replace_broken=views is None and self.on_broken == "skip",
         )
-        broken = self._log_of(split, manifest)
-        return ClipLoader(dataset, sampler, options=options, batch_size=batch_size, broken=broken)
+        clips = partial(
+            ClipLoader, options=options, batch_size=batch_size, broken=self._log_of(split, manifest)
+        )
+        if self.feature_cache is None:
+            return clips(dataset, sampler)
+        stored = self._stored(self.feature_cache, split, dataset)
+        crops = self._crops(split)
+        self._fill(stored, clips, replace(dataset, replace_broken=False), crops=crops)
+        if isinstance(sampler, TrainSampler):
+            sampler.copies = self.feature_cache.copies
+        return BatchLoader(
+            stored,
+            sampler,
+            options=replace(options, num_workers=0),
+            batch_size=batch_size,
+            broken=self._log_of(split, manifest),
+        )
+
+    def _crops(self, split: str) -> int:
+        """Crops of a view: one in training and in the validation that goes with it."""
+        return 1 if split in ("train", "val") else self.eval_transform.crops
+
+    def _stored(self, cache: FeatureCache, split: str, clips: ClipDataset) -> StoredDataset:
+        """The stored features of a split, as many as there are."""
+        if self.trainer is None:
+            raise ConfigurationError("feature_cache: features are stored under a trainer alone")
+        module: Any = self.trainer.lightning_module
+        training, crops = clips.views is None, self._crops(split)
+        transform: Any = (
+            self.train_transform if training else replace(self.eval_transform, crops=crops)
+        )
+        facts = {
+            "sampler": plain(self.sampler),
+            "transform": plain(sized(transform, module.backbone.pixels)),
+            "short_side": clips.short_side,
+            "views": clips.views,
+        }
+        store = RowStore(
+            cache.folder,
+            facts={**module.stored_facts(), **facts},
+            precision=cache.precision,
+            owner="backbone",
+        )
+        keys = (
+            training_keys(len(clips), cache.copies, self.seed)
+            if training
+            else [(row, row) for row in range(len(clips))]
+        )
+        return StoredDataset(
+            clips.entries, store, keys, views=None if clips.views is None else clips.views * crops
+        )
+
+    def _fill(self, stored: StoredDataset, clips: Any, dataset: ClipDataset, *, crops: int) -> None:
+        """Compute what is not stored yet, each process its share."""
+        assert self.trainer is not None
+        module: Any = self.trainer.lightning_module
+        rank, world = self._process()
+
+        def prepare(decoded: DecodedClips) -> ClipBatch:
+            ready = self.transform(
+                move_data_to_device(decoded, module.device),
+                module.backbone.pixels,
+                training=stored.views is None,
+                crops=crops,
+            )
+            return ready._replace(video=ready.video.to(module.dtype))
+
+        missing = stored.missing(stored.keys[rank::world])
+        if missing:
+            loader = clips(dataset, InOrder(missing))
+            fill(stored, loader, module=module, prepare=prepare)
+            loader.close()
+        self.trainer.strategy.barrier("feature cache")
+        stored.store.refresh()

@@ -11,6 +11,7 @@ from .clips import ClipDataModule
 from .formats import Format
 from .loader import LoaderOptions, OnBroken
 from .problems import Problems
+from .stored import FeatureCache
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class KineticsDataModule(ClipDataModule):
         eval_transform: Scaling and cropping; None = short side to the model's size, centre crop.
         mixing: Mixup and cutmix of whole batches; None = neither.
         loader: Batch sizes and workers; None = their defaults.
+        feature_cache: Where features of a frozen backbone are kept, so that clips are decoded and
+            encoded once; None = nowhere.
         eval_views: Temporal views of each video in testing.
         on_broken: What a video does that is missing or cannot be decoded: stop the run
             (``error``), or be left out, counted and named (``skip``).
@@ -58,6 +61,7 @@ class KineticsDataModule(ClipDataModule):
         eval_transform: EvalTransform | None = None,
         mixing: Mixing | None = None,
         loader: LoaderOptions | None = None,
+        feature_cache: FeatureCache | None = None,
         eval_views: int = 1,
         on_broken: OnBroken = "error",
         max_broken_share: float = 0.1,
@@ -69,6 +73,7 @@ class KineticsDataModule(ClipDataModule):
             eval_transform=eval_transform,
             mixing=mixing,
             loader=loader,
+            feature_cache=feature_cache,
             eval_views=eval_views,
             on_broken=on_broken,
             max_broken_share=max_broken_share,

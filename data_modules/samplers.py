@@ -30,6 +30,10 @@ class TrainSampler(Sampler[Key]):
         rank: Number of this process.
         world: Number of processes.
         fixed: Repeat the first epoch for ever, to overfit a few batches on purpose.
+
+    Attributes:
+        copies: Number of epochs after which the seeds of the clips come again, not their order;
+            None = never.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class TrainSampler(Sampler[Key]):
         self.fixed = fixed
         self.epoch = 0
         self.start = 0
+        self.copies: int | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the permutation; Lightning calls this before every epoch."""
@@ -57,7 +62,7 @@ class TrainSampler(Sampler[Key]):
         order = np.random.default_rng([self.seed, epoch]).permutation(self.size)
         mine = order[self.rank :: self.world][: len(self)]
         for row in mine[self.start :].tolist():
-            yield row, derive_seed(self.seed, epoch, row)
+            yield row, derive_seed(self.seed, epoch % (self.copies or epoch + 1), row)
 
 
 class EvalSampler(Sampler[Key]):

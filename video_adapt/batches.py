@@ -6,6 +6,7 @@ pixels, ``N`` tokens per frame (class token first), ``D`` width, ``E`` joint wid
 ``L`` text tokens of a caption.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -44,6 +45,25 @@ class ClipBatch(NamedTuple):
     """
 
     video: Tensor
+    label: Tensor
+    target: Tensor | None
+    video_id: Tensor
+    view: Tensor
+
+
+class StoredClips(NamedTuple):
+    """Clips whose features a frozen backbone has computed before; otherwise a :class:`ClipBatch`.
+
+    Attributes:
+        video: Features by name, each ``[B, T, ...]``; what
+            :meth:`video_adapt.tasks.FrozenBackboneMixin.encode` takes in place of pixels.
+        label: Class index, int64 ``[B]``; -1 where unknown.
+        target: None: features are not mixed.
+        video_id: Row of the video in its manifest, int64 ``[B]``.
+        view: ``temporal view * crops + crop``, int64 ``[B]``.
+    """
+
+    video: Mapping[str, Tensor]
     label: Tensor
     target: Tensor | None
     video_id: Tensor

@@ -92,6 +92,10 @@ class RowStore:
         """Number of rows stored, videos and captions together."""
         return sum(len(places) for places in self._places.values())
 
+    def holds(self, kind: str, number: int) -> bool:
+        """Whether there is a row of this number."""
+        return number in self._places.get(kind, {})
+
     def missing(self, kind: str, ids: Tensor) -> Tensor:
         """Places in ``ids``, int64, of what is not stored yet; of equal numbers the first."""
         stored, seen, places = self._places.get(kind, {}), set(), []

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from video_adapt.backbones.base import Backbone
-from video_adapt.tasks import FrozenBackboneMixin, LinearHead, OptimizerSpec, RecognitionTask
+from video_adapt.tasks import FrozenBackboneMixin, LinearHead, OptimizerSpec, Reads, RecognitionTask
 
 from .evl.network import EVLNetwork
 
@@ -50,6 +50,7 @@ class AttentiveProbe(FrozenBackboneMixin, RecognitionTask):
             cross_attention=False,
         )
         self.head = LinearHead(backbone.width, self.num_classes, dropout=dropout, norm=True)
+        self.reads = Reads(blocks=(backbone.depth - 1,))
         self.freeze_backbone("frozen")
 
     def forward(self, video: Tensor) -> Tensor:

@@ -12,12 +12,18 @@ from video_adapt.tasks import (
     FrozenBackboneMixin,
     LinearHead,
     OptimizerSpec,
+    Reads,
     RecognitionTask,
     TextHead,
     Tuning,
 )
 
 Readout = Literal["norm_then_mean", "mean_then_norm", "embedding"]
+_READS: dict[Readout, Reads] = {
+    "norm_then_mean": Reads(("class_token",)),
+    "mean_then_norm": Reads(("tokens",)),
+    "embedding": Reads(("embedding",)),
+}
 
 
 class TunedClassifier(FrozenBackboneMixin, RecognitionTask):
@@ -76,6 +82,7 @@ class TunedClassifier(FrozenBackboneMixin, RecognitionTask):
             if head == "linear"
             else TextHead(class_names, template=template)
         )
+        self.reads = _READS[readout]
         self.freeze_backbone(tuning, last_n=last_n)
 
     def forward(self, video: Tensor) -> Tensor:

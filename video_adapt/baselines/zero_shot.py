@@ -7,7 +7,7 @@ from torch import Tensor
 
 from video_adapt.backbones.base import Backbone
 from video_adapt.errors import ConfigurationError
-from video_adapt.tasks import FrozenBackboneMixin, RecognitionTask, TextHead
+from video_adapt.tasks import FrozenBackboneMixin, Reads, RecognitionTask, TextHead
 
 
 class ZeroShot(FrozenBackboneMixin, RecognitionTask):
@@ -25,6 +25,7 @@ class ZeroShot(FrozenBackboneMixin, RecognitionTask):
         super().__init__(class_names=class_names)
         self.backbone = backbone
         self.head = TextHead(class_names, template=template)
+        self.reads = Reads(("embedding",))
         self.freeze_backbone("frozen")
 
     def forward(self, video: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 _LEAST_ROWS = 10_000
 _LISTS_PER_ROOT = 4
 _TRAINED_PER_LIST = 64
+_LEAST_PER_LIST = 39
+"""Fewer vectors to train a list on make faiss complain."""
 _PROBED = 32
 # Candidates per hit: their exact cosines decide, not the rounded ones that found them.
 _CANDIDATES = 4
@@ -118,7 +120,7 @@ class FaissIndex(TorchIndex):
 
     def _train(self, rows: int) -> None:
         """Make empty lists for that many rows."""
-        lists = _LISTS_PER_ROOT * math.isqrt(rows)
+        lists = min(_LISTS_PER_ROOT * math.isqrt(rows), rows // _LEAST_PER_LIST)
         made = self._faiss.index_factory(
             self._empty.width, f"IVF{lists},SQ8", self._faiss.METRIC_INNER_PRODUCT
         )

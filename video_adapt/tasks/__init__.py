@@ -37,6 +37,7 @@ from .schedules import (
     WarmupCosine,
     warmup_cosine,
 )
+from .stored_features import Reads
 from .text_classifier import TextBank, ensemble, frame_logits
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "ParameterCount",
     "PlateauCosine",
     "Prompts",
+    "Reads",
     "RecognitionTask",
     "RetrievalOptimizerSpec",
     "RetrievalTask",

@@ -1,7 +1,7 @@
 """Freezing has one owner: everything it implies is derived here from ``requires_grad`` alone."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
@@ -13,6 +13,8 @@ from video_adapt.backbones.base import Backbone, Features, TextFeatures
 from video_adapt.backbones.block_adapter import BottleneckAdapter
 from video_adapt.checkpoints import digest
 from video_adapt.errors import ConfigurationError, WeightsError
+
+from .stored_features import Reads, features_of, rows_of
 
 Tuning = Literal["frozen", "adapter", "side", "last_n", "full"]
 TextTuning = Literal["frozen", "temperature", "blocks", "full"]
@@ -47,9 +49,15 @@ class FrozenBackboneMixin(LightningModule):
     - data-parallel training neither buckets nor broadcasts frozen tensors.
 
     Nothing is stored: ``requires_grad`` is read each time, so callbacks that unfreeze later work.
+
+    Attributes:
+        backbone: The model that stays frozen but for what trains in it.
+        reads: What the method reads of a frozen backbone, if that is all that it sees of a video:
+            it can then train from a feature cache; None = it cannot.
     """
 
     backbone: Backbone
+    reads: Reads | None = None
 
     def freeze_backbone(
         self,
@@ -117,16 +125,54 @@ class FrozenBackboneMixin(LightningModule):
         self.tuning = tuning
         self.train(self.training)
 
-    def encode(self, video: Tensor, **wanted: Any) -> Features:
+    def encode(self, video: Tensor | Mapping[str, Tensor], **wanted: Any) -> Features:
         """Run the backbone, without a graph where nothing in it trains.
 
         Args:
-            video: ``[B, T, C, H, W]``.
+            video: ``[B, T, C, H, W]``, or what it said before, see :meth:`rows_to_store`.
             **wanted: What else :meth:`Backbone.forward` shall return.
         """
+        if isinstance(video, Mapping):
+            return features_of(video, self._require_reads())
         with self._graph():
             features: Features = self.backbone(video, **wanted)
         return features
+
+    def stored_facts(self) -> dict[str, object]:
+        """All of the method that stored features depend on, as plain values.
+
+        Raises:
+            ConfigurationError: If the method cannot learn from stored features.
+        """
+        reads = self._require_reads()
+        if any(p.requires_grad for p in self.backbone.parameters()):
+            raise ConfigurationError(
+                f"tuning={self.tuning} trains inside the backbone, so its features change; leave "
+                "data.feature_cache out, or set tuning: frozen"
+            )
+        edits = {k: f"{type(e).__name__} {_settings(e)}" for k, e in self.backbone.adapters.items()}
+        return {
+            "backbone": self.backbone.name,
+            "weights": digest(self.backbone.state_dict()),
+            "adapters": edits,
+            "pixels": list(self.backbone.pixels),
+            "reads": reads._asdict(),
+        }
+
+    @torch.no_grad()
+    def rows_to_store(self, video: Tensor) -> dict[str, Tensor]:
+        """What the method reads of clips ``[B, T, C, H, W]``, by name, each ``[B, T, ...]``."""
+        reads = self._require_reads()
+        features = self.backbone(video, blocks=reads.blocks, queries_keys=reads.queries_keys)
+        return rows_of(features, reads)
+
+    def _require_reads(self) -> Reads:
+        if self.reads is None:
+            raise ConfigurationError(
+                f"{type(self).__name__} reads more of a video than features of a frozen backbone; "
+                "leave data.feature_cache out"
+            )
+        return self.reads
 
     def embed_text(self, tokens: Tensor) -> TextFeatures:
         """Run the text tower, without a graph where nothing in the backbone trains.
@@ -260,6 +306,12 @@ def _frozen_subtrees(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         parameters = list(child.parameters())
         if parameters and not any(p.requires_grad for p in parameters):
             yield f"{name}." if name else "", child
+
+
+def _settings(module: nn.Module) -> dict[str, object]:
+    """Plain values of a module, which tell what it does beside its weights."""
+    plain = (bool, int, float, str, tuple, type(None))
+    return {k: v for k, v in sorted(vars(module).items()) if k[0] != "_" and isinstance(v, plain)}
 
 
 def _wake(module: nn.Module, *, parent_trains: bool) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from video_adapt.backbones.base import Backbone
 from video_adapt.errors import ConfigurationError
-from video_adapt.tasks import FrozenBackboneMixin, LinearHead, OptimizerSpec, RecognitionTask
+from video_adapt.tasks import FrozenBackboneMixin, LinearHead, OptimizerSpec, Reads, RecognitionTask
 
 from .network import EVLNetwork
 
@@ -72,6 +72,7 @@ class EVL(FrozenBackboneMixin, RecognitionTask):
         self.head = LinearHead(backbone.width, self.num_classes, dropout=dropout, norm=True)
         self.blocks = range(backbone.depth - layers, backbone.depth)
         self.attentive_blocks = self.blocks if cross_attention else range(0)
+        self.reads = Reads(blocks=tuple(self.blocks), queries_keys=tuple(self.attentive_blocks))
         self.freeze_backbone("frozen")
 
     def forward(self, video: Tensor) -> Tensor:
