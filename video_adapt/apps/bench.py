@@ -11,7 +11,16 @@ if TYPE_CHECKING:
 
 HELP = "measure training and decoding side by side, as tables and pictures"
 
-PARTS = ("step", "memory", "decode", "detect", "segments", "ranking", "expanded")
+PARTS = (
+    "step",
+    "memory",
+    "decode",
+    "detect",
+    "segments",
+    "ranking",
+    "expanded",
+    "teaching",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=PARTS,
         help="measure one part alone: steps on clips, memory of steps on long videos, decoding, "
         "memory of detection in an hour of video, what is done to segments, ranking all "
-        "pairs of a retrieval test set, or attention to neighbouring frames",
+        "pairs of a retrieval test set, attention to neighbouring frames, or a student's step "
+        "taught from caches",
     )
     parser.add_argument("--size", default="base", help="VideoMAE of the long videos")
     parser.add_argument("--chunks", type=int, default=4, help="their length, in 16 frames")
@@ -67,7 +77,16 @@ def run(args: argparse.Namespace) -> int:
 
         measured = bench_expanded.run(rounds=args.steps, device=_device(args))
         _write(args.out, "expanded", bench_expanded.render(measured))
+    if "teaching" in wanted:
+        _measure_teaching(args)
     return 0
+
+
+def _measure_teaching(args: argparse.Namespace) -> None:
+    from video_adapt.reports import bench_teaching
+
+    rows = bench_teaching.run(rounds=args.steps, device=_device(args))
+    _write(args.out, "teaching", bench_teaching.render(rows))
 
 
 def _measure_memory(args: argparse.Namespace) -> None:
