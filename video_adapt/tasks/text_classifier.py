@@ -13,6 +13,7 @@ from video_adapt.vocabulary import Vocabulary
 
 from .prompts import Prompts
 
+Classes = tuple[tuple[str, ...], tuple[str, ...]]
 _PROMPTS_AT_ONCE = 256
 
 
@@ -59,9 +60,9 @@ class TextBank:
     def __init__(self, prompts: Prompts) -> None:
         self.prompts = prompts
         self._weights: Hashable = None
-        self._tokens: dict[tuple[Vocabulary, int], Tensor] = {}
-        self._rows: dict[tuple[Vocabulary, int], Tensor] = {}
-        self._classifiers: dict[Vocabulary, Tensor] = {}
+        self._tokens: dict[tuple[Classes, int], Tensor] = {}
+        self._rows: dict[tuple[Classes, int], Tensor] = {}
+        self._classifiers: dict[Classes, Tensor] = {}
 
     def tokens(self, towers: CLIP, vocabulary: Vocabulary, number: int) -> Tensor:
         """One prompt of every class as tokens, without the zeros that follow the longest.
@@ -79,7 +80,7 @@ class TextBank:
         Raises:
             ConfigurationError: If a prompt is longer than the text tower reads.
         """
-        key = vocabulary, number
+        key = _classes(vocabulary), number
         if key not in self._tokens:
             tokens = towers.tokenize(self.prompts.write(vocabulary, number), cut=False)
             self._tokens[key] = tokens[:, : int(tokens.argmax(dim=1).max()) + 1]
@@ -100,12 +101,13 @@ class TextBank:
             ConfigurationError: If a prompt is longer than the text tower reads.
         """
         self._refresh(towers)
+        classes = _classes(vocabulary)
         with _lasting(towers):
             for number in numbers:
-                if (vocabulary, number) not in self._rows:
+                if (classes, number) not in self._rows:
                     tokens = self.tokens(towers, vocabulary, number)
-                    self._rows[vocabulary, number] = _embed(towers, tokens)
-            return torch.stack([self._rows[vocabulary, number] for number in numbers])
+                    self._rows[classes, number] = _embed(towers, tokens)
+            return torch.stack([self._rows[classes, number] for number in numbers])
 
     def classifier(self, towers: CLIP, vocabulary: Vocabulary) -> Tensor:
         """Mean of all prompts, as :func:`ensemble` takes it: ``[K, E]``, without gradient.
@@ -116,11 +118,12 @@ class TextBank:
         if not has_content(towers):
             return torch.empty(len(vocabulary), towers.embed_dim, device=towers.device)
         self._refresh(towers)
-        if vocabulary not in self._classifiers:
+        classes = _classes(vocabulary)
+        if classes not in self._classifiers:
             rows = self.rows(towers, vocabulary, range(len(self.prompts)))
             with _lasting(towers):
-                self._classifiers[vocabulary] = ensemble(rows)
-        return self._classifiers[vocabulary]
+                self._classifiers[classes] = ensemble(rows)
+        return self._classifiers[classes]
 
     def _refresh(self, towers: CLIP) -> None:
         """Forget what other weights said."""
@@ -130,6 +133,11 @@ class TextBank:
             self._weights = weights
             self._rows.clear()
             self._classifiers.clear()
+
+
+def _classes(vocabulary: Vocabulary) -> Classes:
+    """What text is kept by: sets of the same classes have the same, whatever they are called."""
+    return vocabulary.classes, vocabulary.descriptions
 
 
 def has_content(towers: CLIP) -> bool:

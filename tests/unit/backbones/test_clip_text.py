@@ -105,3 +105,9 @@ def test_a_sentence_is_read_once_and_as_open_clip_does(monkeypatch):
     )
     assert torch.equal(backbone.tokenize(sentences), expected)
     assert seen == sentences
+
+
+def test_a_caption_that_must_not_be_cut_is_refused():
+    with pytest.raises(ConfigurationError, match="1 of 2 prompts are longer than the 5 tokens"):
+        clip().tokenize(["a man", "one two three four five"], length=5, cut=False)
+    assert clip().tokenize(["a man"], length=5, cut=False)[0, 3] == 49407

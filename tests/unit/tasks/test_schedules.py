@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 from video_adapt.errors import ConfigurationError
-from video_adapt.tasks import DistCosine, MultiStep, WarmupCosine, warmup_cosine
+from video_adapt.tasks import (
+    DistCosine,
+    MultiStep,
+    PlateauCosine,
+    WarmupCosine,
+    warmup_cosine,
+)
 from video_adapt.tasks.schedules import StepSchedule
 
 
@@ -111,3 +117,21 @@ def test_a_schedule_goes_on_where_it_was():
     resumed.step()
     assert other.param_groups[0]["lr"] == 5.0
     assert scheduler.state_dict() == {"last_epoch": 3, "_last_lr": [4.0]}
+
+
+def test_the_plateau_is_reached_and_both_ends_are_shares_of_the_base_rate():
+    schedule = PlateauCosine(warmup_epochs=2, start_share=0.1, end_share=0.2)
+    curve = rates(schedule, range(31), lr=2.0, epochs=6)
+    assert curve[0] == pytest.approx(0.2)
+    assert curve[5] == pytest.approx(1.1)
+    assert curve[10] == max(curve) == 2.0
+    assert curve[20] == pytest.approx(1.2)
+    assert curve[30] == pytest.approx(0.4)
+    assert curve[29] > curve[30]
+
+
+def test_the_plateau_cosine_may_end_before_the_trainer():
+    schedule = PlateauCosine(warmup_epochs=0, max_epochs=2)
+    assert rates(schedule, [0, 10, 20], epochs=9) == pytest.approx([1.0, 0.01, 0.01])
+    with pytest.raises(ConfigurationError, match=r"set trainer\.max_epochs"):
+        rates(PlateauCosine(), [0])
