@@ -87,7 +87,7 @@ format: install ## mend style and formatting
 	$(BIN)/ruff format .
 
 bench: install ## speed and memory, side by side, as tables and pictures
-	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[dev,bench]"
+	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[dev,bench,index]"
 	$(VA) bench --out $(RUNS)/bench
 
 tiny-clip: install ## pre-train the shipped tiny CLIP again, on stills of the rendered world

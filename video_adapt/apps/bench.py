@@ -18,6 +18,7 @@ PARTS = (
     "detect",
     "segments",
     "ranking",
+    "index",
     "expanded",
     "teaching",
 )
@@ -33,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=PARTS,
         help="measure one part alone: steps on clips, memory of steps on long videos, decoding, "
         "memory of detection in an hour of video, what is done to segments, ranking all "
-        "pairs of a retrieval test set, attention to neighbouring frames, or a student's step "
-        "taught from caches",
+        "pairs of a retrieval test set, indexes of 100,000 vectors, attention to neighbouring "
+        "frames, or a student's step taught from caches",
     )
     parser.add_argument("--size", default="base", help="VideoMAE of the long videos")
     parser.add_argument("--chunks", type=int, default=4, help="their length, in 16 frames")
@@ -72,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         from video_adapt.reports import bench_ranking
 
         _write(args.out, "ranking", bench_ranking.render(bench_ranking.run()))
+    if "index" in wanted:
+        _measure_index(args.out)
     if "expanded" in wanted:
         from video_adapt.reports import bench_expanded
 
@@ -80,6 +83,15 @@ def run(args: argparse.Namespace) -> int:
     if "teaching" in wanted:
         _measure_teaching(args)
     return 0
+
+
+def _measure_index(out: Path) -> None:
+    from video_adapt.metrics import save_figure
+    from video_adapt.reports import bench_index
+
+    rows = bench_index.run()
+    _write(out, "index", bench_index.render(rows))
+    save_figure(bench_index.draw(rows), out / "index.png")
 
 
 def _measure_teaching(args: argparse.Namespace) -> None:

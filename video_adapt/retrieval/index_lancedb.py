@@ -257,7 +257,7 @@ class LanceIndex(Index):
         rows = table.count_rows()
         if rows >= _LEAST_ROWS and rows > 2 * self._indexed_rows:
             config = import_extra("lancedb.index").IvfFlat(
-                distance_type="dot", num_partitions=4 * math.isqrt(rows)
+                distance_type="dot", num_partitions=math.isqrt(rows)
             )
             table.create_index("vector", config=config)
             self._indexed_rows = rows
