@@ -29,21 +29,28 @@ def captioned_world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def retrieval(captioned_world, tower):
-    """Write an experiment file of retrieval; keyword arguments replace settings of the student."""
+    """Write an experiment file of retrieval.
 
-    def write(folder, **student):
+    ``model`` is another class with its settings, or more settings of the student's; other keyword
+    arguments replace those of what joins the frames.
+    """
+
+    def write(folder, *, model=None, **student):
         folder.mkdir(parents=True, exist_ok=True)
         schedule = {"class_path": "WarmupCosine", "init_args": {"max_epochs": 2}}
         arguments = {
             "backbone": {"class_path": "CLIP", "init_args": {"name": str(tower), "weights": None}},
-            "student": {"kind": "afa", "layers": 1, "heads": 2, **student},
             "optimizer": {"lr": 0.003, "tower_lr": 0.0003, "schedule": schedule},
         }
+        kind, settings = model or ("TeachCLIP", {})
+        if kind == "TeachCLIP":
+            settings = settings | {"student": {"kind": "afa", "layers": 1, "heads": 2, **student}}
+        arguments |= settings
         lists = {"train": "train.csv", "val": "test.csv", "captions": "captions.json"}
         sampler = {"class_path": "SecondSampler", "init_args": {"num_frames": 4, "per_second": 2}}
         content = {
             "run_dir": str(folder / "run"),
-            "model": {"class_path": "TeachCLIP", "init_args": arguments},
+            "model": {"class_path": kind, "init_args": arguments},
             "data": {
                 "class_path": "MSRVTTDataModule",
                 "init_args": {
@@ -187,3 +194,43 @@ def test_two_processes_search_as_one(searched_copy, retrieval, tmp_path, one_thr
 def test_an_untrained_student_is_not_measured(retrieval, tmp_path, refused):
     said = refused("validate", "-c", retrieval(tmp_path))
     assert "validate without trained weights would measure a random head" in said
+
+
+HEADS = "video_adapt.retrieval.teachers"
+
+
+def xclip(width):
+    sizes = {"width": width, "words": 32, "frames": 4, "layers": 1, "heads": 2}
+    return {"class_path": f"{HEADS}.XCLIP", "init_args": sizes}
+
+
+def test_a_teacher_is_trained_and_then_teaches_from_its_cache(retrieval, tower, tmp_path, refused):
+    width = json.loads(Path(tower).read_text())["embed_dim"]
+    first = retrieval(tmp_path / "teacher", model=("TeacherRetriever", {"head": xclip(width)}))
+    assert run("fit", "-c", first, QUIET) == 0
+    assert len(table(tmp_path / "teacher/run/val/ranks.csv")) == 5
+    weights = tmp_path / "teacher/run/checkpoints/last.ckpt"
+    words = ("-c", first, "--ckpt_path", weights)
+    assert run("validate", *words) == 0
+    assert contents(tmp_path / "teacher/run/validate") == contents(tmp_path / "teacher/run/val")
+
+    towers = {"class_path": "CLIP", "init_args": {"name": str(tower), "weights": None}}
+    taught = {
+        "head": xclip(width),
+        "backbone": towers,
+        "weights": str(weights),
+        "cache": str(tmp_path / "cache"),
+    }
+    settings = {"teachers": [taught], "micro_batch": 2, "teaching": {"fine": 2.0}}
+    second = retrieval(tmp_path / "student", model=("TeachCLIP", settings))
+    assert run("fit", "-c", second, QUIET) == 0
+    checkpoint = trained(tmp_path / "student/run/checkpoints/last.ckpt")
+    assert checkpoint["hyper_parameters"]["teachers"] == []
+    assert not any("teacher" in name for name in checkpoint["state_dict"])
+    assert list((tmp_path / "cache").rglob("video-*.safetensors"))
+    words = ("-c", second, "--ckpt_path", tmp_path / "student/run/checkpoints/last.ckpt")
+    assert run("validate", *words) == 0
+
+    taught["head"] = xclip(2 * width)
+    third = retrieval(tmp_path / "other", model=("TeachCLIP", {"teachers": [taught]}))
+    assert "is made for features of width" in refused("fit", "-c", third)
