@@ -4,8 +4,10 @@ Unlike the samplers of clips these look at the whole of a video, or of a part of
 length: a short one gives fewer frames than there is room for, and the rest stays empty.
 """
 
+import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -66,7 +68,8 @@ class SecondSampler(MomentSampler):
         per_second: Frames of every second.
         keep: Which of too many frames stay: those at the beginning, at the end, or some in equal
             steps from the first to the last.
-        order: Whether they come as filmed, or from the last to the first.
+        order: Whether they come as filmed, from the last to the first, or shuffled, every video in
+            an order of its own that depends on its name alone.
         count: What a second is: ``time`` reads the frame on display at each moment; ``index``
             counts frames at the whole number of frames per second below the true rate, as the
             released code does, which drifts (at 29.97 by a second every half minute), and takes
@@ -81,7 +84,7 @@ class SecondSampler(MomentSampler):
     num_frames: int = 12
     per_second: int = 1
     keep: Literal["first", "last", "even"] = "even"
-    order: Literal["forward", "reversed"] = "forward"
+    order: Literal["forward", "reversed", "shuffled"] = "forward"
     count: Literal["time", "index"] = "time"
 
     def __post_init__(self) -> None:
@@ -105,6 +108,9 @@ class SecondSampler(MomentSampler):
         else:
             found = self.by_index(video, start_s or 0.0, end_s)
         kept = kept_of(found, self.num_frames, self.keep)
+        if self.order == "shuffled":
+            seed = zlib.crc32(Path(video.path).name.encode())
+            return np.random.default_rng(seed).permutation(kept)
         return kept if self.order == "forward" else kept[::-1]
 
     def by_index(

@@ -67,6 +67,15 @@ def test_of_too_many_frames_some_stay(keep, kept):
     assert SecondSampler(3, keep=keep, order="reversed")(*video).tolist() == kept[::-1]
 
 
+def test_every_video_is_shuffled_in_an_order_of_its_own():
+    info, times_s = _video(40, 1.0)
+    sampler = SecondSampler(order="shuffled")
+    found = sampler(info, times_s).tolist()
+    assert sorted(found) == SecondSampler()(info, times_s).tolist() != found
+    assert sampler(info._replace(path="elsewhere/a.mp4"), times_s).tolist() == found
+    assert sampler(info._replace(path="dir/b.mp4"), times_s).tolist() != found
+
+
 def test_measured_rate_counts_as_the_stated_one():
     info, times_s = _video(90, 29.995)
     assert SecondSampler(count="index")(info, times_s).tolist() == [0, 30, 60]
