@@ -31,6 +31,7 @@ from .open_vocabulary_classes import (
 )
 from .open_vocabulary_files import CopyFinder, TestSet
 from .problems import Problems
+from .stored import FeatureCache
 
 
 class OpenVocabularyDataModule(ClipDataModule):
@@ -62,6 +63,8 @@ class OpenVocabularyDataModule(ClipDataModule):
         eval_transform: Scaling and cropping; None = short side to the model's size, centre crop.
         mixing: Mixup and cutmix of whole batches; None = neither.
         loader: Batch sizes and workers; None = their defaults.
+        feature_cache: Where features of a frozen backbone are kept, so that clips are decoded and
+            encoded once; None = nowhere.
         eval_views: Temporal views of each video in testing.
         on_broken: What a video does that is missing or cannot be decoded: stop the run
             (``error``), or be left out, counted and named (``skip``).
@@ -95,6 +98,7 @@ class OpenVocabularyDataModule(ClipDataModule):
         eval_transform: EvalTransform | None = None,
         mixing: Mixing | None = None,
         loader: LoaderOptions | None = None,
+        feature_cache: FeatureCache | None = None,
         eval_views: int = 3,
         on_broken: OnBroken = "error",
         max_broken_share: float = 0.1,
@@ -106,6 +110,7 @@ class OpenVocabularyDataModule(ClipDataModule):
             eval_transform=eval_transform,
             mixing=mixing,
             loader=loader,
+            feature_cache=feature_cache,
             eval_views=eval_views,
             on_broken=on_broken,
             max_broken_share=max_broken_share,

@@ -78,7 +78,9 @@ class OpenVocabularyTask(RecognitionTask):
     @torch.no_grad()
     def zero_shot_logits(self, video: Tensor, vocabulary: Vocabulary) -> Tensor:
         """What the original model says of the same clips and prompts, frame by frame ``[B, K]``."""
-        frames = F.normalize(self.original(video).embedding.float(), dim=-1)
+        # Stored features are those of the original: only a frozen, plain backbone has them.
+        features = self.encode(video) if isinstance(video, Mapping) else self.original(video)
+        frames = F.normalize(features.embedding.float(), dim=-1)
         classes = self.original_text.classifier(self.original, vocabulary)
         return frame_logits(frames, classes, self.original.logit_scale)
 

@@ -14,7 +14,8 @@ from data_modules import dataset as decoding
 from tests.contracts.helpers import tiny_clip
 from video_adapt.baselines import EVL, AttentiveProbe, TunedClassifier, ZeroShot
 from video_adapt.errors import ConfigurationError, VideoDecodeError, WeightsError
-from video_adapt.tasks import OptimizerSpec
+from video_adapt.methods import FROSTER
+from video_adapt.tasks import OpenVocabularyOptimizerSpec, OptimizerSpec, PlateauCosine, Prompts
 from video_adapt.video import EvalTransform, Mixing, SegmentSampler, TrainTransform
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning")
@@ -39,7 +40,8 @@ class Watch(Callback):
         self.keep(outputs)
 
     def keep(self, found):
-        rows = zip(found.video_id.tolist(), found.view.tolist(), found.probs, strict=True)
+        said = found[2]  # probabilities, or logits of a method whose classes are text
+        rows = zip(found.video_id.tolist(), found.view.tolist(), said, strict=True)
         self.views |= {(video, view): probs for video, view, probs in rows}
 
 
@@ -117,6 +119,24 @@ def test_as_many_copies_as_epochs_equal_a_run_on_videos(videos, tmp_path, no_dec
     assert len(live.losses) == 6
     assert_same(live, first)
     assert_same(first, second)
+
+
+def test_the_lightest_froster_trains_from_the_cache(videos, tmp_path, no_decoding):
+    def froster():
+        seed_everything(1)
+        return FROSTER(
+            tiny_clip(),
+            class_names=CLASSES,
+            optimizer=OpenVocabularyOptimizerSpec(new_lr=1e-2, schedule=PlateauCosine()),
+            regime="residual_only",
+            prompts=Prompts(templates=("{}",), described=False),
+        )
+
+    cache = FeatureCache(str(tmp_path / "cache"), copies=2)
+    live = trained(tmp_path, froster(), data(videos))
+    assert_same(live, trained(tmp_path, froster(), data(videos, cache)))
+    no_decoding()
+    assert_same(live, trained(tmp_path, froster(), data(videos, cache)))
 
 
 class FirstFrames(SegmentSampler):

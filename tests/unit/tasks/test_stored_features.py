@@ -1,10 +1,12 @@
 import pytest
 import torch
 
+from tests.contracts import test_open_vocabulary as open_vocabulary
 from tests.contracts.helpers import CLASSES, FRAMES, tiny_clip, video
-from video_adapt.adapters import TIA
+from video_adapt.adapters import TIA, ExpandedAttention
 from video_adapt.baselines import EVL, AttentiveProbe, TunedClassifier, ZeroShot
 from video_adapt.errors import ConfigurationError
+from video_adapt.methods import FROSTER
 from video_adapt.tasks import Reads
 from video_adapt.tasks.stored_features import features_of, rows_of
 
@@ -66,3 +68,39 @@ def test_what_trains_inside_the_backbone_cannot_be_stored():
     method.reads = None
     with pytest.raises(ConfigurationError, match="reads more of a video than features"):
         method.encode(method.rows_to_store(video()))
+
+
+def froster(**settings):
+    return open_vocabulary.form(FROSTER, **settings)(open_vocabulary.tiny_clip())
+
+
+def test_the_lightest_froster_learns_and_predicts_from_stored_features():
+    live, stored = froster(regime="residual_only"), froster(regime="residual_only")
+    rows = stored.rows_to_store(video(4))
+    losses = {}
+    for name, method, content in (("live", live, video(4)), ("stored", stored, rows)):
+        batch = open_vocabulary.batch()._replace(video=content)
+        losses[name] = method.train().losses(batch, 0)["loss"]
+        losses[name].backward()
+    torch.testing.assert_close(losses["stored"], losses["live"])
+    gradients = [[p.grad for p in m.parameters() if p.grad is not None] for m in (live, stored)]
+    assert len(gradients[0]) == len(gradients[1]) > 0
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+    novel = open_vocabulary.NOVEL
+    torch.testing.assert_close(
+        stored.eval().classify(rows, novel), live.eval().classify(video(4), novel)
+    )
+    torch.testing.assert_close(
+        stored.zero_shot_logits(rows, novel), live.zero_shot_logits(video(4), novel)
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"regime": "full"}, {"regime": "residual_only", "adapter": ExpandedAttention()}],
+    ids=["full", "adapted"],
+)
+def test_other_frosters_need_the_video(settings):
+    with pytest.raises(ConfigurationError, match="FROSTER reads more of a video"):
+        froster(**settings).stored_facts()

@@ -20,6 +20,7 @@ from video_adapt.tasks import (
     OpenVocabularyOptimizerSpec,
     OpenVocabularyTask,
     Prompts,
+    Reads,
     TextBank,
     TextTuning,
     Tuning,
@@ -107,17 +108,22 @@ class FROSTER(FrozenBackboneMixin, OpenVocabularyTask):
             if distillation or regime == "residual_only"
             else None
         )
+        if regime == "residual_only" and adapter is None:
+            # The adapter alone would make the original see other features.
+            self.reads = Reads(("embedding",))
         tuning, text_tuning = _TUNING[regime]
         self.freeze_backbone(tuning, text_tuning=text_tuning)
 
     def classify(self, video: Tensor, vocabulary: Vocabulary) -> Tensor:
         """Logits of clips over any classes: ``[B, T, C, H, W]`` to ``[B, K]``, float32."""
-        towers = self.backbone
         if self.regime == "full" and not self.training:
-            towers = self.interpolation(self.original, towers)
-        with self._graph():
-            frames = _unit(towers(video).embedding)
-        return self.compare(frames, self._classifier(towers, vocabulary), towers.logit_scale)
+            towers = self.interpolation(self.original, self.backbone)
+            with self._graph():
+                features = towers(video)
+        else:
+            towers, features = self.backbone, self.encode(video)
+        classes = self._classifier(towers, vocabulary)
+        return self.compare(_unit(features.embedding), classes, towers.logit_scale)
 
     def compare(self, frames: Tensor, classes: Tensor, logit_scale: Tensor) -> Tensor:
         """Logits ``[B, K]`` of frames ``[B, T, E]`` and classes ``[K, E]``, unit vectors.
