@@ -135,7 +135,7 @@ def test_videos_are_forgotten(own, home, capsys):
     assert search("query", "red", "--index", own) == 0
     assert capsys.readouterr().out.count(".mp4") == 1
     assert search("compact", "--index", own) == 0
-    assert "MiB now" in capsys.readouterr().out
+    assert "KiB now" in capsys.readouterr().out
     assert search("info", "--index", own) == 0
     assert "videos     1\n" in capsys.readouterr().out
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .search_catalogue import IndexedFile
 
 HELP = "index videos with a trained retriever, and find them by typing a sentence"
-_MIB = 2**20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -187,10 +186,9 @@ def _compact(args: argparse.Namespace) -> int:
     from .search_folder import SearchFolder
 
     folder = SearchFolder.open(args.index)
-    before = _bytes_of(args.index)
+    before = _size(args.index)
     folder.index.compact()
-    after = _bytes_of(args.index)
-    sys.stdout.write(f"{args.index}: {before / _MIB:.1f} MiB before, {after / _MIB:.1f} MiB now\n")
+    sys.stdout.write(f"{args.index}: {before} before, {_size(args.index)} now\n")
     return 0
 
 
@@ -211,7 +209,7 @@ def _info(args: argparse.Namespace) -> int:
         "backend": record.backend,
         "windows": windows,
         "frames": " ".join(f"{key}={value}" for key, value in record.recipe["sampler"].items()),
-        "disk": f"{_bytes_of(args.index) / _MIB:.1f} MiB",
+        "disk": _size(args.index),
     }
     sys.stdout.writelines(f"{name:<11}{value}\n" for name, value in facts.items())
     if args.files:
@@ -219,8 +217,9 @@ def _info(args: argparse.Namespace) -> int:
     return 0
 
 
-def _bytes_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _size(folder: Path) -> str:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 2**10:.1f} KiB"
 
 
 def _count(number: int, thing: str) -> str:
@@ -228,15 +227,15 @@ def _count(number: int, thing: str) -> str:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[float], None]]:
+def _progress(total: int) -> Iterator[Callable[[float, int], None]]:
     """A bar of videos on the terminal, nothing in a log."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), Remaining())
+    stored = TextColumn(f"{{task.fields[stored]}} of {total} stored")
+    columns = (TextColumn("indexing"), BarColumn(), stored, TimeRemainingColumn())
     console = Console(stderr=True)
     hidden = not sys.stderr.isatty()
     with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("indexing", total=total)
-        yield lambda done: bar.update(task, completed=done)
+        task = bar.add_task("indexing", total=total, stored=0)
+        yield lambda read, stored: bar.update(task, completed=read, stored=stored)

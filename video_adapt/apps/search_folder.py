@@ -135,14 +135,13 @@ class SearchFolder:
         index = open_index(path / _VECTORS, checkpoint=record.digest, damaged=damaged)
         return cls(path, record, index)
 
-    def holds(self, path: str, state: FileState) -> bool:
-        """Whether all vectors of a file, as it is now, are in the index."""
-        known = self.files.get(path)
-        return (
-            known is not None
-            and known.state == state
-            and all(name in self.index for name in known.names)
-        )
+    def stored(self) -> dict[str, FileState]:
+        """State, by path, of the files whose vectors are all in the index."""
+        return {
+            file.path: file.state
+            for file in self.files.files()
+            if file.state is not None and all(name in self.index for name in file.names)
+        }
 
     def add(self, videos: Sequence[ReadFile]) -> None:
         """Store the vectors of some videos, in place of those of older versions of them.

@@ -29,7 +29,7 @@ WINDOW_S = 30.0
 _STORE_EVERY_S, _STORE_FILES = 10.0, 64
 """Videos that are read wait so long, or for so many others, until they are stored together."""
 
-OnProgress = Callable[[float], None]
+OnProgress = Callable[[float, int], None]
 
 
 @dataclass
@@ -96,16 +96,20 @@ class VideoIndexer:
 
         Args:
             videos: Files.
-            on_progress: Called with the number of videos that are done, fractions included.
+            on_progress: Called with the number of videos that are read, fractions included, and
+                that of those which are stored: a crash loses none of these.
 
         Raises:
             VideoDecodeError: If a video cannot be read and ``on_broken`` is ``error``.
         """
         self._report, self._stored_at = IndexingReport(), time.monotonic()
         paths = dict.fromkeys(str(Path(video).absolute()) for video in videos)
-        jobs = [job for path in paths if (job := self._job(path)) is not None]
+        stored = self._folder.stored()
+        jobs = [Job(path, FileState.of(path)) for path in paths]
+        jobs = [job for job in jobs if job.state is None or stored.get(job.path) != job.state]
+        self._report.kept = len(paths) - len(jobs)
         tell = on_progress or _nobody
-        tell(float(self._report.kept))
+        tell(float(self._report.kept), self._report.kept)
         record = self._folder.record
         reader = WindowReader(
             self._model,
@@ -124,14 +128,6 @@ class VideoIndexer:
         self._list_broken()
         return self._report
 
-    def _job(self, path: str) -> Job | None:
-        """The work that a video makes; None if it is indexed already."""
-        state = FileState.of(path)
-        if state is not None and self._folder.holds(path, state):
-            self._report.kept += 1
-            return None
-        return Job(path, state)
-
     def _take(self, pieces: Iterable[Piece], tell: OnProgress) -> None:
         batch: list[Piece] = []
         done = float(self._report.kept)
@@ -147,7 +143,7 @@ class VideoIndexer:
             if len(batch) == self._batch_size:
                 self._encode(batch)
                 batch = []
-            tell(done)
+            tell(done, self._report.kept + self._report.indexed)
         self._encode(batch)
 
     def _refuse(self, path: str, error: Exception) -> None:
@@ -263,5 +259,5 @@ def _new_record(model: SearchModel, window_s: float | None, stride_s: float | No
     )
 
 
-def _nobody(_done: float) -> None:
+def _nobody(_read: float, _stored: int) -> None:
     """Nobody wants to know."""

@@ -41,9 +41,7 @@ def test_a_folder_is_what_it_was_when_opened_again(tmp_path):
     assert again.record == RECORD
     assert len(again.index) == 4
     assert found(again, a) == a.entries
-    assert again.holds("/a.mp4", STATE)
-    assert not again.holds("/a.mp4", FileState(100, 6))
-    assert not again.holds("/c.mp4", STATE)
+    assert again.stored() == {"/a.mp4": STATE, "/b.mp4": STATE}
 
 
 def test_a_newer_version_takes_the_place_of_an_older_one(tmp_path):
@@ -53,7 +51,7 @@ def test_a_newer_version_takes_the_place_of_an_older_one(tmp_path):
     folder.add([newer])
     assert len(folder.index) == 2
     assert found(folder, newer) == newer.entries
-    assert folder.holds("/a.mp4", FileState(90, 7))
+    assert folder.stored().get("/a.mp4") == FileState(90, 7)
     longer = read_file("/a.mp4", 5, state=FileState(200, 8), seed=2)
     folder.add([longer])
     assert found(folder, longer) == longer.entries
@@ -76,12 +74,10 @@ def test_what_is_cut_off_while_it_is_stored_is_not_taken_for_stored(
     with pytest.raises(KeyboardInterrupt):
         folder.add([read_file("/a.mp4", 2, state=newer, seed=1)])
     again = SearchFolder.open(tmp_path / "i")
-    assert not again.holds("/a.mp4", newer)
-    assert not again.holds("/a.mp4", STATE)
-    assert again.holds("/b.mp4", STATE)
+    assert again.stored() == {"/b.mp4": STATE}
     again.add([read_file("/a.mp4", 2, state=newer, seed=1)])
     assert len(again.index) == 3
-    assert again.holds("/a.mp4", newer)
+    assert again.stored().get("/a.mp4") == newer
 
 
 def test_removing_a_video_removes_its_vectors(tmp_path):
@@ -165,8 +161,7 @@ def test_damaged_vectors_are_an_error_or_make_their_videos_unread(tmp_path, capl
         SearchFolder.open(tmp_path / "i")
     again = SearchFolder.open(tmp_path / "i", damaged="skip")
     assert "with 2 vectors" in caplog.text
-    assert not again.holds("/a.mp4", STATE)
-    assert again.holds("/b.mp4", STATE)
+    assert again.stored() == {"/b.mp4": STATE}
 
 
 def test_a_damaged_catalogue_is_said(tmp_path):

@@ -40,7 +40,7 @@ def hits(path, model, sentence, k=2):
 def test_every_window_is_found_by_what_it_shows(tmp_path, model, videos, workers, batch_size):
     done = []
     index = make(tmp_path / "i", model, workers=workers, batch_size=batch_size)
-    report = index(videos, on_progress=done.append)
+    report = index(videos, on_progress=lambda read, _: done.append(read))
     assert (report.indexed, report.windows, report.kept, report.broken) == (4, 6, 0, {})
     for number, colour in enumerate(COLOURS):
         found = hits(tmp_path / "i", model, f"a {colour} square")
@@ -86,7 +86,7 @@ def broken(tmp_path, videos):
 def test_broken_videos_are_left_out_and_listed(tmp_path, model, videos, broken, caplog):
     done = []
     index = make(tmp_path / "i", model, batch_size=4)
-    report = index([*broken, *videos], on_progress=done.append)
+    report = index([*broken, *videos], on_progress=lambda read, _: done.append(read))
     assert (report.indexed, report.windows) == (4, 6)
     assert set(report.broken) == {str(path) for path in broken}
     assert "gone.mp4: no such file; check the path" in caplog.text
@@ -133,13 +133,15 @@ def test_an_interruption_keeps_what_was_read(tmp_path, model, videos, monkeypatc
 def test_what_is_read_is_stored_after_a_while(tmp_path, model, videos, monkeypatch):
     """A process that is killed says nothing any more: what it stored before has to be there."""
     monkeypatch.setattr(search_indexing, "_STORE_EVERY_S", -1.0)
-    kept = []
+    kept, said = [], []
 
-    def look(_):
+    def look(_, stored):
         kept.append(len(open_or_create(tmp_path / "i", model).files.files()))
+        said.append(stored)
 
     make(tmp_path / "i", model, batch_size=1)(videos, on_progress=look)
-    assert kept == [0, 0, 0, 1, 2, 3, 4]
+    assert kept == said
+    assert sorted(set(kept)) == [0, 1, 2, 3, 4]
 
 
 def test_an_error_of_our_own_is_not_a_broken_video(tmp_path, model, videos, monkeypatch):

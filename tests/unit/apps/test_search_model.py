@@ -2,6 +2,7 @@ import logging
 
 import pytest
 import torch
+from lightning.pytorch.cli import instantiate_module
 
 from tests.unit.apps import coloured_videos
 from tests.unit.apps.coloured_videos import write_video
@@ -11,9 +12,11 @@ from tests.unit.apps.small_retrievers import (
     data_module,
     write_retriever,
 )
+from video_adapt.apps.convert import checkpoint_of
 from video_adapt.apps.search_model import SearchModel, window_spans
 from video_adapt.batches import DecodedCaptions
 from video_adapt.errors import ConfigurationError, VideoDecodeError, WeightsError
+from video_adapt.methods import TeacherRetriever
 from video_adapt.video import VideoReader
 
 SENTENCES = ["a red square", "a blue ring grows"]
@@ -164,6 +167,17 @@ def test_a_student_without_a_vector_is_refused(folder):
     checkpoint = write_retriever(folder / "tight.ckpt", kind="tightTransf")
     with pytest.raises(WeightsError, match="keeps no vector of a video, so it cannot be indexed"):
         SearchModel(checkpoint)
+
+
+def test_a_teacher_is_refused(folder):
+    backbone = {"class_path": "video_adapt.backbones.TinyCLIP"}
+    head = {"class_path": "video_adapt.retrieval.teachers.XPool", "init_args": {"width": 64}}
+    arguments = {"backbone": backbone, "head": head}
+    checkpoint = checkpoint_of(instantiate_module(TeacherRetriever, arguments), arguments)
+    checkpoint["video_adapt"]["input"] = data_module(folder).evaluation_recipe()
+    torch.save(checkpoint, folder / "teacher.ckpt")
+    with pytest.raises(WeightsError, match=r"teacher\.ckpt: .* so it cannot be indexed"):
+        SearchModel(folder / "teacher.ckpt")
 
 
 def test_other_checkpoints_are_refused(tmp_path):
