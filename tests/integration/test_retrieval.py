@@ -234,3 +234,16 @@ def test_a_teacher_is_trained_and_then_teaches_from_its_cache(retrieval, tower, 
     taught["head"] = xclip(2 * width)
     third = retrieval(tmp_path / "other", model=("TeachCLIP", {"teachers": [taught]}))
     assert "is made for features of width" in refused("fit", "-c", third)
+
+
+def test_two_processes_learn_from_one_anothers_pairs(retrieval, tower, tmp_path, one_thread):
+    width = json.loads(Path(tower).read_text())["embed_dim"]
+    towers = {"class_path": "CLIP", "init_args": {"name": str(tower), "weights": None}}
+    taught = {"head": xclip(width), "backbone": towers, "cache": str(tmp_path / "cache")}
+    settings = {"teachers": [taught], "micro_batch": 1}
+    path = retrieval(tmp_path, model=("TeachCLIP", settings))
+    # Three pairs a process: both have the same number of steps.
+    said = run_twofold("fit", "-c", path, QUIET)
+    assert "warn" not in said.lower(), said
+    assert trained(tmp_path / "run/checkpoints/last.ckpt")["global_step"] == 2
+    assert list((tmp_path / "cache").rglob("video-*.safetensors"))
