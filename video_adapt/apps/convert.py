@@ -53,6 +53,8 @@ CONVERTERS = {
     "xclip": "convert_retriever",
     "ts2net": "convert_retriever",
     "xpool": "convert_retriever",
+    "froster": "convert_open_vocabulary",
+    "open_vclip": "convert_open_vocabulary",
 }
 
 
@@ -75,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes",
         type=Path,
-        help="class names: JSON, or one name per line; AdaTAD has them from the data of --config",
+        help="class names: JSON, or one name per line; AdaTAD has them from the data of --config; "
+        "for FROSTER with descriptions",
     )
     parser.add_argument(
         "--backbone",
@@ -84,14 +87,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         help="hub tag or file of the CLIP's weights; left out for DiST, whose files hold them: "
-        "they are then written beside the checkpoint, as the model of AdaTAD's files is",
+        "they are then written beside the checkpoint, as the model of AdaTAD's files is; for "
+        "FROSTER and Open-VCLIP those of the CLIP that training started from, which only training "
+        "checkpoints of FROSTER hold",
     )
     parser.add_argument(
         "--num-frames",
         type=int,
         help="frames of a clip: wanted for ST-Adapter, whose files do not tell; for DiST another "
         "number than in training, to which what it learnt per frame is resized; for retrievers 12 "
-        "unless said or told by the file",
+        "unless said or told by the file; for FROSTER and Open-VCLIP 8 unless said",
     )
     parser.add_argument(
         "--max-words", type=int, help="tokens of a caption for retrievers: 32 unless said or told"

@@ -89,7 +89,7 @@ def convert(args: argparse.Namespace, unfinished: ExitStack) -> Converted:
     num_frames = _num_frames(arguments.get("num_frames"), args)
     weights = args.weights
     if weights is None:
-        towers = _write_towers(converter.split(state).towers, args.out)
+        towers = write_towers(converter.split(state).towers, args.out)
         unfinished.callback(towers.unlink)
         weights = str(towers)
     arguments["backbone"] = {
@@ -117,7 +117,7 @@ def _num_frames(told: int | None, args: argparse.Namespace) -> int:
     return told
 
 
-def _write_towers(towers: dict[str, Any], checkpoint: Path) -> Path:
+def write_towers(towers: dict[str, Any], checkpoint: Path) -> Path:
     """Keep the towers of a published file where the backbone finds them."""
     from safetensors.torch import save_file
 
