@@ -34,8 +34,9 @@ class Experiment(NamedTuple):
 def experiments_of(runs: Sequence[Run]) -> list[Experiment]:
     """Group runs by everything but seed and few-shot draw, in the order in which they come.
 
-    Commit and load of the machine do not count, its device does. Runs that repeat seed and draw, or
-    say nothing of their settings, stay alone: they would be a spread of nothing.
+    Commit and load of the machine do not count, its device does. A folder in the settings whose
+    name ends with the run's seed, ``teacher_1`` for seed 1, counts as one without. Runs that repeat
+    seed and draw, or say nothing of their settings, stay alone: they would be a spread of nothing.
     """
     groups: dict[str, list[Run]] = {}
     for place, run in enumerate(runs):
@@ -70,7 +71,9 @@ def _settings(record: dict[str, Any]) -> str:
         facts = record.get("data", {})
         rest["data"] = {k: v for k, v in facts.items() if not k.startswith("train_")}
     machine = {key: record.get("machine", {}).get(key) for key in _MACHINE}
-    return json.dumps([rest, config, machine], sort_keys=True)
+    settings = json.dumps([rest, config, machine], sort_keys=True)
+    # What a run takes from one of its own seed, such as its teacher's weights, is the same to it.
+    return re.sub(rf"_{record.get('seed')}(?=/)", "_", settings)
 
 
 def _draw(record: dict[str, Any]) -> int | None:

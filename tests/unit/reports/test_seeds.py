@@ -55,6 +55,23 @@ def test_other_settings_data_or_machines_are_other_experiments(seeds):
         assert [e.title for e in experiments_of([first, changed])] == ["frozen_s0", "frozen_s1"]
 
 
+@pytest.mark.parametrize(
+    ("teacher", "together"), [("runs/teacher_1/best", True), ("runs/teacher_2/best", False)]
+)
+def test_what_comes_from_a_run_of_the_same_seed_is_the_same(seeds, teacher, together):
+    first, second = (read_run(folder) for folder in seeds[:2])
+
+    def taught(run, weights):
+        config = run.record["config"] | {"model": {"weights": weights}}
+        return run._replace(record=run.record | {"config": config})
+
+    names = ["runs/teacher_0/best", teacher]
+    found = experiments_of(
+        [taught(run, name) for run, name in zip((first, second), names, strict=True)]
+    )
+    assert (len(found) == 1) == together
+
+
 def test_a_seed_that_comes_twice_is_no_spread(seeds):
     run = read_run(seeds[0])
     assert [len(e.runs) for e in experiments_of([run, run])] == [1, 1]
