@@ -73,11 +73,10 @@ def build():
         if not retrieves(model):
             model.init_args.class_names = class_names
         backbone = model.init_args.get("backbone")
-        shipped = backbone is not None and "weights" not in backbone.get("init_args", {})
-        if backbone is not None and not shipped:
-            backbone.init_args.weights = None
+        shipped = backbone is not None and not forget_weights(backbone)
         for teacher in model.init_args.get("teachers") or []:
-            teacher.init_args.weights = teacher.init_args.backbone.init_args.weights = None
+            teacher.init_args.weights = None
+            forget_weights(teacher.init_args.backbone)
         # Parsed and checked already: a second time would take longer than the building.
         named = Namespace(model=model, sampler=data.sampler, features=data.get("features"))
         with torch.device("cpu" if shipped else "meta"), pytest.MonkeyPatch.context() as patch:
@@ -86,6 +85,14 @@ def build():
             return parser.instantiate(named)
 
     return build
+
+
+def forget_weights(backbone):
+    """Take the weights out of a parsed backbone; False where it ships with its own."""
+    named = "weights" in backbone.get("init_args", {})
+    if named:
+        backbone.init_args.weights = None
+    return named
 
 
 def retrieves(model):
