@@ -218,6 +218,10 @@ def read_recipe(checkpoint: str | Path) -> dict[str, Any]:
             f"{checkpoint}: does not say how its videos were prepared; train it with a data "
             "module of this project"
         )
+    if "max_words" in recipe:
+        raise WeightsError(
+            f"{checkpoint}: compares videos with sentences; use `video-adapt search`"
+        )
     if "frames_per_chunk" not in recipe:
         raise WeightsError(
             f"{checkpoint}: names whole clips and finds no segments; use `video-adapt recognise`"

@@ -85,6 +85,10 @@ class Recogniser:
             raise WeightsError(
                 f"{checkpoint}: finds segments in long videos; use `video-adapt detect`"
             )
+        if "max_words" in (record.get("input") or {}):
+            raise WeightsError(
+                f"{checkpoint}: compares videos with sentences; use `video-adapt search`"
+            )
         method: Any = load_method(checkpoint, map_location=self.device, **components)
         self.method = method.to(self.device)
         if (recipe := record.get("input")) is None:

@@ -13,6 +13,8 @@ from tests.unit.apps.small_retrievers import (
     write_retriever,
 )
 from video_adapt.apps.convert import checkpoint_of
+from video_adapt.apps.detector import SegmentDetector
+from video_adapt.apps.recogniser import Recogniser
 from video_adapt.apps.search_model import SearchModel, window_spans
 from video_adapt.batches import DecodedCaptions
 from video_adapt.errors import ConfigurationError, VideoDecodeError, WeightsError
@@ -194,6 +196,12 @@ def test_other_checkpoints_are_refused(tmp_path):
     ]:
         with pytest.raises(WeightsError, match=message):
             SearchModel(path)
+
+
+@pytest.mark.parametrize("app", [Recogniser, SegmentDetector])
+def test_other_apps_name_this_one(attentive, app):
+    with pytest.raises(WeightsError, match=r"afa\.ckpt: compares .* use `video-adapt search`"):
+        app(attentive.checkpoint)
 
 
 @pytest.mark.parametrize(
