@@ -14,7 +14,7 @@ from video_adapt.backbones.block_adapter import BottleneckAdapter
 from video_adapt.checkpoints import digest
 from video_adapt.errors import ConfigurationError, WeightsError
 
-from .stored_features import Reads, features_of, rows_of
+from .stored_features import Reads, facts_of, features_of, rows_of
 
 Tuning = Literal["frozen", "adapter", "side", "last_n", "full"]
 TextTuning = Literal["frozen", "temperature", "blocks", "full"]
@@ -150,14 +150,7 @@ class FrozenBackboneMixin(LightningModule):
                 f"tuning={self.tuning} trains inside the backbone, so its features change; leave "
                 "data.feature_cache out, or set tuning: frozen"
             )
-        edits = {k: f"{type(e).__name__} {_settings(e)}" for k, e in self.backbone.adapters.items()}
-        return {
-            "backbone": self.backbone.name,
-            "weights": digest(self.backbone.state_dict()),
-            "adapters": edits,
-            "pixels": list(self.backbone.pixels),
-            "reads": reads._asdict(),
-        }
+        return facts_of(self.backbone, reads)
 
     @torch.no_grad()
     def rows_to_store(self, video: Tensor) -> dict[str, Tensor]:
@@ -306,12 +299,6 @@ def _frozen_subtrees(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         parameters = list(child.parameters())
         if parameters and not any(p.requires_grad for p in parameters):
             yield f"{name}." if name else "", child
-
-
-def _settings(module: nn.Module) -> dict[str, object]:
-    """Plain values of a module, which tell what it does beside its weights."""
-    plain = (bool, int, float, str, tuple, type(None))
-    return {k: v for k, v in sorted(vars(module).items()) if k[0] != "_" and isinstance(v, plain)}
 
 
 def _wake(module: nn.Module, *, parent_trains: bool) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from video_adapt.backbones.base import Features
+from video_adapt.backbones.base import Backbone, Features
+from video_adapt.checkpoints import digest
 
 _BLOCK, _QUERY, _KEY = "block", "query", "key"
 
@@ -45,3 +46,20 @@ def features_of(rows: Mapping[str, Tensor], reads: Reads) -> Features:
         blocks={number: rows[f"{_BLOCK}{number}"] for number in reads.blocks},
         queries_keys={n: (rows[f"{_QUERY}{n}"], rows[f"{_KEY}{n}"]) for n in reads.queries_keys},
     )
+
+
+def facts_of(backbone: Backbone, reads: Reads) -> dict[str, object]:
+    """All that features of a clip depend on beside the clip, as plain values."""
+    return {
+        "backbone": backbone.name,
+        "weights": digest(backbone.state_dict()),
+        "adapters": {k: f"{type(e).__name__} {_settings(e)}" for k, e in backbone.adapters.items()},
+        "pixels": list(backbone.pixels),
+        "reads": reads._asdict(),
+    }
+
+
+def _settings(module: nn.Module) -> dict[str, object]:
+    """Plain values of a module, which tell what it does beside its weights."""
+    plain = (bool, int, float, str, tuple, type(None))
+    return {k: v for k, v in sorted(vars(module).items()) if k[0] != "_" and isinstance(v, plain)}

@@ -223,3 +223,13 @@ def test_settings_that_change_rows_change_the_key(tmp_path):
         for s in ({}, {"seed": 1}, {"samples": 7}, {"sigma": 0.3}, {"tiled_mask": True})
     }
     assert len(keys) == 5
+
+
+def test_rows_of_another_process_are_taken_up_when_asked(tmp_path):
+    mine, other = cache_at(tmp_path), cache_at(tmp_path)
+    other.add("video", ids(4), rows_of([4]))
+    assert not mine.holds("video", 4)
+    mine.refresh()
+    assert mine.holds("video", 4)
+    assert not mine.holds("caption", 4)
+    assert_rows(mine.read("video", ids(4)), [4])
