@@ -80,6 +80,11 @@ class OpenVCLIP(FrozenBackboneMixin, OpenVocabularyTask):
         self.interpolated, self.mix_range = interpolated, mix_range
         self.freeze_backbone("full", text_tuning="temperature")
 
+    @property
+    def label(self) -> str:
+        """What results of this method are called."""
+        return "Open-VCLIP" if self.interpolated else "fine-tuned image tower, not Open-VCLIP"
+
     def classify(self, video: Tensor, vocabulary: Vocabulary) -> Tensor:
         """Logits of clips over any classes: ``[B, T, C, H, W]`` to ``[B, K]``, float32."""
         towers = self.backbone

@@ -219,6 +219,7 @@ def _settings(trainer: Any, pl_module: Any) -> dict[str, str]:
         epochs = provenance.get("averaged_epochs")
         averaged = "none" if epochs is None else " to ".join(map(str, epochs))
     stated = {
+        "method": getattr(pl_module, "label", None),
         "labels": getattr(data, "label_variant", None),
         "training list": getattr(data, "train_list", None),
         "frames": _frames(data),

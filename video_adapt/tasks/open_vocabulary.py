@@ -67,6 +67,11 @@ class OpenVocabularyTask(RecognitionTask):
     def classify(self, video: Tensor, vocabulary: Vocabulary) -> Tensor:
         """Logits of clips over any classes: ``[B, T, C, H, W]`` to ``[B, K]``, float32."""
 
+    @property
+    def label(self) -> str:
+        """What results of this method are called, so that a variant is not taken for another."""
+        return type(self).__name__
+
     @abstractmethod
     def losses(self, batch: ClipBatch, batch_idx: int) -> Mapping[str, Tensor]:
         """What is logged of one training batch; ``loss`` is what the method learns from."""

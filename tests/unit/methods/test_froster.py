@@ -181,3 +181,12 @@ def test_adapters_are_taught_frames_by_the_plain_towers():
 def test_settings_that_contradict_each_other_are_refused(settings, message):
     with pytest.raises(ConfigurationError, match=message):
         FROSTER(tiny_clip(), class_names=CLASSES, **settings)
+
+
+def test_only_the_published_form_carries_the_published_name():
+    labels = {name: build(tiny_clip()).label for name, build in BUILDERS.items()}
+    assert labels["froster"] == "FROSTER"
+    assert labels["open_vclip"] == "Open-VCLIP"
+    others = [label for name, label in labels.items() if name not in ("froster", "open_vclip")]
+    assert all(label.startswith("plain fine-tuning") or "not " in label for label in others)
+    assert len(set(labels.values())) == len(labels)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from video_adapt.adapters import Adapter, inject
+from video_adapt.adapters import Adapter, ExpandedAttentionBlockAdapter, inject
 from video_adapt.backbones import CLIP
 from video_adapt.batches import ClipBatch
 from video_adapt.errors import ConfigurationError
@@ -113,6 +113,20 @@ class FROSTER(FrozenBackboneMixin, OpenVocabularyTask):
             self.reads = Reads(("embedding",))
         tuning, text_tuning = _TUNING[regime]
         self.freeze_backbone(tuning, text_tuning=text_tuning)
+
+    @property
+    def label(self) -> str:
+        """What results of this regime are called: the published method's name is for it alone."""
+        if self.regime == "residual_only":
+            return "residual networks on a frozen CLIP, not FROSTER as published"
+        if not self.distillation:
+            return f"plain fine-tuning, regime {self.regime}"
+        if self.regime == "adapter":
+            return "adapters with FROSTER's teacher, not FROSTER as published"
+        expanded = [type(edit) for edit in self.backbone.adapters.values()]
+        if set(expanded) == {ExpandedAttentionBlockAdapter}:
+            return "FROSTER"
+        return "FROSTER's loss without expanded attention, not as published"
 
     def classify(self, video: Tensor, vocabulary: Vocabulary) -> Tensor:
         """Logits of clips over any classes: ``[B, T, C, H, W]`` to ``[B, K]``, float32."""
