@@ -16,6 +16,7 @@ from .search_query import add_query_arguments, run_query
 
 if TYPE_CHECKING:
     from .search_catalogue import IndexedFile
+    from .search_indexing import IndexingReport
 
 HELP = "index videos with a trained retriever, and find them by typing a sentence"
 
@@ -113,7 +114,6 @@ def _index(args: argparse.Namespace) -> int:
     videos = list(find_videos(args.paths))
     if not videos:
         raise ConfigurationError(f"{args.paths[0]}: no video in this folder; name files instead")
-    from .search_folder import BROKEN
     from .search_indexing import VideoIndexer, open_or_create
     from .search_model import SearchModel
 
@@ -137,18 +137,22 @@ def _index(args: argparse.Namespace) -> int:
     )
     with _progress(len(videos)) as on_progress:
         report = index(videos, on_progress=on_progress)
+    _tell(report, args.index, len(folder.index))
+    return 1 if report.broken else 0
+
+
+def _tell(report: "IndexingReport", index: Path, held: int) -> None:
+    """Say what became of the videos."""
     there = f", {report.kept} were there" if report.kept else ""
     sys.stdout.write(
-        f"{args.index}: {_count(report.indexed, 'video')} indexed "
-        f"({_count(report.windows, 'window')}){there}; it holds "
-        f"{_count(len(folder.index), 'window')}\n"
+        f"{index}: {_count(report.indexed, 'video')} indexed "
+        f"({_count(report.windows, 'window')}){there}; it holds {_count(held, 'window')}\n"
     )
     if report.broken:
+        total = report.indexed + report.kept + len(report.broken)
         sys.stderr.write(
-            f"{len(report.broken)} of {len(videos)} videos could not be read: see "
-            f"{args.index / BROKEN}\n"
+            f"{len(report.broken)} of {total} videos could not be read: see {report.listing}\n"
         )
-    return 1 if report.broken else 0
 
 
 def _delete(args: argparse.Namespace) -> int:

@@ -19,8 +19,6 @@ from .search_catalogue import Catalogue, FileState, IndexedFile, vector_names
 
 _RECORD, _FILES, _VECTORS, _UNFINISHED = "search.json", "files.sqlite", "vectors", "vectors.part"
 _FORMAT = 1
-BROKEN = "broken.csv"
-"""List of the files that the last indexing could not read."""
 
 
 @dataclass(frozen=True, kw_only=True)

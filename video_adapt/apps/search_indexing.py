@@ -18,7 +18,7 @@ from video_adapt.retrieval.index_vectors import Precision
 
 from .outputs import whole_file
 from .search_catalogue import FileState
-from .search_folder import BROKEN, ReadFile, SearchFolder, SearchRecord, exists
+from .search_folder import ReadFile, SearchFolder, SearchRecord, exists
 from .search_model import SearchModel
 from .search_reading import Job, Piece, WindowReader
 
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 WINDOW_S = 30.0
 """Length of a window where nobody says another one."""
+_BROKEN = "broken.csv"
 _STORE_EVERY_S, _STORE_FILES = 10.0, 64
 """Videos that are read wait so long, or for so many others, until they are stored together."""
 
@@ -41,12 +42,14 @@ class IndexingReport:
         windows: How many vectors these have.
         kept: Videos that were there, unchanged.
         broken: Why others could not be read, by path.
+        listing: Table of the broken ones; None if there is none.
     """
 
     indexed: int = 0
     windows: int = 0
     kept: int = 0
     broken: dict[str, str] = field(default_factory=dict)
+    listing: Path | None = None
 
 
 class VideoIndexer:
@@ -184,12 +187,13 @@ class VideoIndexer:
 
     def _list_broken(self) -> None:
         """A table of what could not be read this time; none if all could."""
-        path = self._folder.path / BROKEN
+        path = self._folder.path / _BROKEN
         if not self._report.broken:
             path.unlink(missing_ok=True)
             return
         with whole_file(path) as file:
             csv.writer(file).writerows([("video", "error"), *self._report.broken.items()])
+        self._report.listing = path
 
 
 def open_or_create(

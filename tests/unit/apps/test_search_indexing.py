@@ -90,7 +90,8 @@ def test_broken_videos_are_left_out_and_listed(tmp_path, model, videos, broken, 
     assert (report.indexed, report.windows) == (4, 6)
     assert set(report.broken) == {str(path) for path in broken}
     assert "gone.mp4: no such file; check the path" in caplog.text
-    with (tmp_path / "i/broken.csv").open(newline="") as file:
+    assert report.listing == tmp_path / "i/broken.csv"
+    with report.listing.open(newline="") as file:
         assert dict(csv.reader(file)) == {"video": "error", **report.broken}
     assert done[-1] == pytest.approx(7)
     assert all(not path.startswith(str(tmp_path / "damaged")) for path in _paths(tmp_path, model))
