@@ -12,7 +12,7 @@ DEMO_WORLD := --size 48 --motions "moves right" "moves left" "moves right and ba
 export VIDEO_ADAPT_REAL_VIDEOS ?= ../shared/data/real_videos
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-baselines demo-detection real-clips test test-all parity lint types format bench tiny-clip check clean
+.PHONY: help install demo demo-baselines demo-detection demo-retrieval real-clips test test-all parity lint types format bench tiny-clip check clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | column -t -s '|'
@@ -58,6 +58,24 @@ demo-detection: install ## find segments in long rendered videos, four tunings s
 	$(VA) world $(RUNS)/demo/untrimmed_unseen $(UNTRIMMED) --train 0 --val 4 --seed 1
 	$(VA) detect $(RUNS)/demo/detection/adapter_$(firstword $(SEEDS))/checkpoints/best.ckpt \
 		$(RUNS)/demo/untrimmed_unseen/videos --plot $(RUNS)/demo/detection/unseen
+
+# Three shapes of which each is visible while it moves only; the teachers come before the taught.
+CAPTIONED := --layout captioned --size 48 --fps 4 --actors 3 --in-turn
+RETRIEVERS := meanp untaught xclip ts2net xpool taught_by_one taught_by_three
+FOUND_BY = $(RUNS)/demo/retrieval/taught_by_three_$(firstword $(SEEDS))
+
+demo-retrieval: install ## find videos by sentences: students, teachers, taught students (SEEDS="0 1 2")
+	$(VA) world $(RUNS)/demo/captioned_in_turn $(CAPTIONED) --train 600 --val 400
+	for seed in $(SEEDS); do for name in $(RETRIEVERS); do \
+		SEED=$$seed $(VA) fit -c experiments/demo/retrieval_$$name.yaml --seed_everything=$$seed \
+			--run_dir=$(RUNS)/demo/retrieval/$${name}_$$seed --overwrite=true || exit 1; done; done
+	$(VA) report $(foreach name,$(RETRIEVERS),$(SEEDS:%=$(RUNS)/demo/retrieval/$(name)_%)) \
+		--out $(RUNS)/demo/retrieval/report
+	$(VA) world $(RUNS)/demo/captioned_unseen $(CAPTIONED) --train 0 --val 60 --seed 1
+	$(VA) search index $(FOUND_BY)/checkpoints/last.ckpt $(RUNS)/demo/captioned_unseen/videos \
+		--index $(FOUND_BY)/index
+	$(VA) search query --index $(FOUND_BY)/index --plot $(RUNS)/demo/retrieval/found.png \
+		"a red circle moves right, then a blue square grows, then a white bar moves up"
 
 real-clips: install ## train on annotated real clips (VIDEO_ADAPT_REAL_VIDEOS names their folder)
 	$(VA) fit -c experiments/demo/real_clips.yaml --overwrite=true
