@@ -104,12 +104,40 @@ def test_a_head_that_lacks_a_part_of_the_student_is_refused(tmp_path):
     path = tmp_path / "student.ckpt"
     trained(TeachCLIP(captioning_clip(), student=StudentSpec(layers=1, heads=2)), path)
     sizes = {"layers": 1, "heads": 2, "positions": 8}
-    assert "unknown: head.pooling" in refused(path, CLIP4ClipTeacher(16, **sizes))
+    assert "trained with attentive True (here None)" in refused(path, CLIP4ClipTeacher(16, **sizes))
 
 
 def test_a_teacher_of_another_width_is_refused():
     with pytest.raises(ConfigurationError, match=r"made for .* width 8, those of tiny have 16"):
         Taught(XPool(8), backbone=captioning_clip())
+
+
+@pytest.mark.parametrize(
+    ("student", "head", "message"),
+    [
+        ({"heads": 2}, {"heads": 1}, r"heads 2 \(here 1\)"),
+        ({"masked": False}, {}, r"masked False \(here True\)"),
+        ({"temperature": 0.5}, {}, r"pooling_temperature 0.5 \(here 0.1\)"),
+    ],
+)
+def test_a_head_that_would_read_otherwise_than_the_student_is_refused(
+    tmp_path, student, head, message
+):
+    path = tmp_path / "student.ckpt"
+    spec = StudentSpec(**{"layers": 1, "heads": 2, **student})
+    trained(TeachCLIP(captioning_clip(), student=spec), path)
+    sizes = {"layers": 1, "heads": 2, "positions": 8, "attentive": True}
+    with pytest.raises(ConfigurationError, match=message):
+        Taught(CLIP4ClipTeacher(16, **sizes | head), backbone=captioning_clip(), weights=path)
+
+
+def test_a_student_without_a_vector_does_not_teach(tmp_path):
+    path = tmp_path / "student.ckpt"
+    spec = StudentSpec(kind="tightTransf", layers=1, heads=2)
+    trained(TeachCLIP(captioning_clip(), student=spec), path)
+    assert "reads every pair together does not teach" in refused(
+        path, CLIP4ClipTeacher(16, header="meanP")
+    )
 
 
 def test_a_recogniser_does_not_teach(tmp_path):

@@ -24,6 +24,7 @@ from video_adapt.tasks import (
 )
 
 from .network import StudentSpec, VideoReading, start_from_text
+from .own import describe_student
 from .reading import PairReading, drop_temperature, everywhere
 from .teaching import Taught
 
@@ -143,6 +144,7 @@ class TeachCLIP(FrozenBackboneMixin, RetrievalTask):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the teachers out of the settings too: who loads the student needs none."""
         super().on_save_checkpoint(checkpoint)
+        checkpoint["video_adapt"]["head"] = describe_student(self.student)
         settings = checkpoint.get("hyper_parameters", {})
         if "teachers" in settings:
             settings["teachers"] = []

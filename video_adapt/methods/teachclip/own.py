@@ -15,8 +15,9 @@ from video_adapt.checkpoints import (
     read_checkpoint,
 )
 from video_adapt.errors import ConfigurationError, WeightsError
-from video_adapt.retrieval.teachers import FeatureTeacher
+from video_adapt.retrieval.teachers import CLIP4ClipTeacher, FeatureTeacher, vector_settings
 
+from .network import Student, VectorStudent
 from .reading import drop_temperature
 
 _TEACHER, _STUDENT = "TeacherRetriever", "TeachCLIP"
@@ -37,6 +38,14 @@ def read_own(path: str | Path) -> dict[str, Any] | None:
 def describe(head: FeatureTeacher) -> dict[str, Any]:
     """What a head is beside its weights, as a checkpoint records it."""
     return {"class": type(head).__name__, **head.settings}
+
+
+def describe_student(student: Student) -> dict[str, Any] | None:
+    """The same of the head that can stand for a student; None where there is none."""
+    if not isinstance(student, VectorStudent):
+        return None
+    settings = vector_settings(student.temporal, student.pooling)
+    return {"class": CLIP4ClipTeacher.__name__, **settings}
 
 
 def load_own(head: FeatureTeacher, backbone: CLIP, checkpoint: Mapping[str, Any]) -> LoadReport:
@@ -62,7 +71,9 @@ def load_own(head: FeatureTeacher, backbone: CLIP, checkpoint: Mapping[str, Any]
     kind = record["method"].rpartition(".")[2]
     if kind not in (_TEACHER, _STUDENT):
         raise WeightsError(f"a checkpoint of {kind} does not teach; give one of {_TEACHER}")
-    _check_settings(head, record.get("head"))
+    if record.get("head") is None:
+        raise WeightsError("a student that reads every pair together does not teach; give another")
+    _check_settings(head, record["head"])
     state = dict(checkpoint["state_dict"])
     if kind == _STUDENT:
         state = _as_head(state, backbone.logit_scale)
@@ -80,9 +91,9 @@ def load_own(head: FeatureTeacher, backbone: CLIP, checkpoint: Mapping[str, Any]
     return load_strictly(both, state, allow_new=[r"backbone\..+"])
 
 
-def _check_settings(head: FeatureTeacher, trained: Mapping[str, Any] | None) -> None:
+def _check_settings(head: FeatureTeacher, trained: Mapping[str, Any]) -> None:
     own = describe(head)
-    if trained is None or trained == own:
+    if trained == own:
         return
     names = [name for name in {**trained, **own} if trained.get(name) != own.get(name)]
     told = ", ".join(f"{n} {trained.get(n)} (here {own.get(n)})" for n in names)

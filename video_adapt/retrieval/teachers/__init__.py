@@ -1,7 +1,7 @@
 """Teachers of retrieval: whatever yields a similarity matrix and a relevance of frames."""
 
 from .base import FeatureTeacher, Rule, Teacher, Teaching
-from .clip4clip import CLIP4CLIP_RULES, CLIP4ClipTeacher
+from .clip4clip import CLIP4CLIP_RULES, CLIP4ClipTeacher, vector_settings
 from .published import TOWER_RULES, XPOOL_TOWER_RULES, join_attention, split_published
 from .rows import RowLayout, Rows
 from .scores import ScoreFile
@@ -30,4 +30,5 @@ __all__ = [
     "XPool",
     "join_attention",
     "split_published",
+    "vector_settings",
 ]

@@ -6,11 +6,11 @@ Source: Luo et al., CLIP4Clip, Neurocomputing 2022, section 3.3.
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from video_adapt.retrieval.pooling import AttentivePooling, MeanPooling, masked_softmax
-from video_adapt.retrieval.temporal import TemporalLSTM, TemporalTransformer
+from video_adapt.retrieval.temporal import ResidualBlock, TemporalLSTM, TemporalTransformer
 
 from .base import FeatureTeacher, Rule
 from .rows import RowLayout, Rows
@@ -57,12 +57,11 @@ class CLIP4ClipTeacher(FeatureTeacher):
         elif header == "seqLSTM":
             self.temporal = TemporalLSTM(width)
         self.pooling = AttentivePooling(width, masked=masked) if attentive else MeanPooling()
-        self.heads = heads
 
     @property
     def settings(self) -> dict[str, float]:
         """What it computes depends on beside the weights; part of the key of a cache."""
-        return {"heads": self.heads} if isinstance(self.temporal, TemporalTransformer) else {}
+        return vector_settings(self.temporal, self.pooling)
 
     def encode_videos(self, tokens: Tensor, mask: Tensor) -> Rows:
         """Vector of each video and its frames in the light of one another, all normalised."""
@@ -88,6 +87,24 @@ class CLIP4ClipTeacher(FeatureTeacher):
         """Softmax over cosines of sentence and frames, ``[Q, T]``; as TS2-Net does it."""
         cosines = torch.einsum("qe,qte->qt", captions["sentence"], own_videos["frames"])
         return masked_softmax(cosines, shown)
+
+
+def vector_settings(temporal: nn.Module | None, pooling: nn.Module) -> dict[str, float]:
+    """What a vector of a video depends on beside weights, of a teacher and of a student alike.
+
+    Args:
+        temporal: What lets frames see one another.
+        pooling: What makes one vector of them.
+    """
+    found: dict[str, float] = {}
+    if isinstance(temporal, TemporalTransformer):
+        block = temporal.transformer.resblocks[0]
+        assert isinstance(block, ResidualBlock)
+        found["heads"] = block.attn.num_heads
+    if isinstance(pooling, AttentivePooling):
+        found |= {"attentive": True, "masked": pooling.masked}
+        found["pooling_temperature"] = pooling.temperature
+    return found
 
 
 CLIP4CLIP_RULES: tuple[Rule, ...] = (

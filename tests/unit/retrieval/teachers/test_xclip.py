@@ -73,3 +73,17 @@ def test_other_numbers_of_frames_or_words_are_refused(batch):
         teacher.encode_videos(batch.tokens[:, :3], batch.mask[:, :3])
     with pytest.raises(ConfigurationError, match="made for 5 words, the batch has 6"):
         teacher.encode_captions(batch.sentence, torch.zeros(5, 6, 8))
+
+
+def test_blocks_of_captions_give_what_all_at_once_give(batch, teach, monkeypatch):
+    whole = teach(xclip(), batch).similarity
+    monkeypatch.setattr("video_adapt.retrieval.teachers.xclip._PAIRS_AT_ONCE", 6)
+    sizes = []
+    finest = XCLIP._finest
+    monkeypatch.setattr(
+        XCLIP,
+        "_finest",
+        lambda self, words, *rest: sizes.append(len(words)) or finest(self, words, *rest),
+    )
+    torch.testing.assert_close(teach(xclip(), batch).similarity, whole)
+    assert sizes == [2, 2, 1]
