@@ -170,3 +170,14 @@ def test_a_captioned_video_is_counted_alone_and_with_its_mask():
     batch = CaptionBatch(video, mask, torch.zeros(3, 7, dtype=torch.int64), ids, ids, ids)
     cost.on_validation_batch_end(trainer, Reader(4, 6), None, batch, 0)
     assert cost.multiply_adds == 4 * 6
+
+
+def test_a_module_in_two_places_keeps_its_weights():
+    """As a model whose original is the model itself."""
+    twice = nn.Module()
+    twice.first = nn.Linear(3, 2)
+    twice.second = nn.ModuleDict({"first": twice.first})
+    twice.forward = lambda x: twice.second["first"](x)
+    weight = twice.first.weight
+    assert count_multiply_adds(twice, torch.zeros(1, 3)) == 6
+    assert twice.first.weight is weight
