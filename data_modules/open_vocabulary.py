@@ -214,10 +214,15 @@ class OpenVocabularyDataModule(ClipDataModule):
         return self._read(source, root, "test", self._class_list(name), problems)
 
     def manifest(self, split: Split) -> Manifest | None:
-        """The manifest of a split, read once; None of ``test``, whose sets are all read."""
+        """The manifest of a split, read once; None of ``test``, whose sets are all read.
+
+        Raises:
+            AnnotationError: If a list is wrong, or a class of the set ``novel`` is one of training.
+        """
+        if "novel" in self.test_sets:
+            self.vocabulary("novel")  # before anything is trained on it
         if split == "test":
             for name in self.test_sets:
-                self.vocabulary(name)
                 self.test_manifest(name)
         return super().manifest(split)
 

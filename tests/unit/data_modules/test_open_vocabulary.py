@@ -124,8 +124,9 @@ def test_missing_videos_are_named_and_can_be_left_out(videos: Path, lists: Path)
 def test_a_novel_class_that_training_knows_is_refused(videos: Path, lists: Path) -> None:
     (lists / "other.json").write_text(json.dumps(["Run", "sit", "stand"]))
     sets = {"novel": TestSet("novel.csv", classes="other.json")}
-    with pytest.raises(AnnotationError, match="'Run' is in both 'train' and 'novel'"):
-        data(videos, lists, test_sets=sets).manifest("test")
+    for split in ("train", "test"):
+        with pytest.raises(AnnotationError, match="'Run' is in both 'train' and 'novel'"):
+            data(videos, lists, test_sets=sets).manifest(split)
 
 
 def test_names_of_test_sets(videos: Path, lists: Path) -> None:
