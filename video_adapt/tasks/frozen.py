@@ -73,7 +73,8 @@ class FrozenBackboneMixin(LightningModule):
         Args:
             tuning: ``frozen`` nothing, ``adapter`` the injected adapters inside the blocks,
                 ``side`` the same beside them, so that no gradient passes through a block,
-                ``last_n`` the last blocks and what follows them, ``full`` the image tower.
+                ``last_n`` the last blocks and what follows them, ``full`` the image tower, with
+                the adapters inside it where there are any.
             last_n: Number of blocks for ``last_n``.
             reads_embedding: Whether the method reads the joint image-text space; otherwise the
                 projection into it stays frozen, for it would never have a gradient.
@@ -86,10 +87,11 @@ class FrozenBackboneMixin(LightningModule):
             ConfigurationError: If the choice and the backbone contradict each other.
         """
         adapters = list(self.backbone.adapters.parameters())
-        if (tuning in ("adapter", "side")) != bool(adapters):
+        if tuning != "full" and (tuning in ("adapter", "side")) != bool(adapters):
             raise ConfigurationError(
                 f"tuning={tuning} with {len(adapters)} adapter weights in the backbone: "
-                "tuning=adapter (or side) and an adapter go together; set both or neither"
+                "tuning=adapter (or side) and an adapter go together; set both or neither, or "
+                "tuning=full, which trains the whole tower and what was put inside it"
             )
         edits = self.backbone.adapters.values()
         if tuning == "side" and not all(isinstance(edit, BottleneckAdapter) for edit in edits):
@@ -107,7 +109,7 @@ class FrozenBackboneMixin(LightningModule):
             "adapter": [self.backbone.adapters],
             "side": [self.backbone.adapters],
             "last_n": self.backbone.last_blocks(last_n) if last_n else [],
-            "full": [self.backbone.visual],
+            "full": [self.backbone.visual, self.backbone.adapters],
         }
         for module in trained[tuning]:
             module.requires_grad_(True)

@@ -204,6 +204,15 @@ def test_unfreezing_in_mid_training_works(tmp_path):
     assert "backbone.text.weight" not in saved
 
 
+def test_the_whole_tower_trains_with_what_was_put_inside_it():
+    method = FakeMethod(FakeBackbone(adapted=True), tuning="full")
+    trained = {k for k, p in method.backbone.named_parameters() if p.requires_grad}
+    adapters = {f"adapters.{k}" for k, _ in method.backbone.adapters.named_parameters()}
+    tower = {k for k, _ in method.backbone.named_parameters() if k.startswith("tower.")}
+    assert adapters
+    assert trained == adapters | tower
+
+
 TOKENS, POSITIONS = "towers.text.token_embedding.weight", "towers.text.positional_embedding"
 
 
