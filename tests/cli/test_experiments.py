@@ -18,6 +18,7 @@ from video_adapt.retrieval.teachers import XCLIP
 from video_adapt.tasks import (
     DetectionOptimizerSpec,
     DetectionTask,
+    OpenVocabularyOptimizerSpec,
     OptimizerSpec,
     RetrievalOptimizerSpec,
     RetrievalTask,
@@ -141,6 +142,8 @@ def test_the_optimiser_is_stated_in_full(path):
         recipe = DetectionOptimizerSpec if "schedule" in stated else OptimizerSpec
         if "tower_lr" in stated:
             recipe = RetrievalOptimizerSpec
+        elif "new_lr" in stated:
+            recipe = OpenVocabularyOptimizerSpec
         assert set(stated) == {field.name for field in fields(recipe)}
 
 
