@@ -72,6 +72,17 @@ class OpenVocabularyTask(RecognitionTask):
         """What results of this method are called, so that a variant is not taken for another."""
         return type(self).__name__
 
+    def tell(self, vocabulary: Vocabulary, prompts: Prompts) -> None:
+        """Tell these classes apart from now on, in words that a user may have chosen.
+
+        A prompt that is longer than the text tower reads is cut from now on, and a warning counts
+        what was.
+        """
+        self.vocabulary, self.prompts = vocabulary, prompts
+        for name, value in list(vars(self).items()):
+            if isinstance(value, TextBank):
+                setattr(self, name, TextBank(prompts, cut=True))
+
     @abstractmethod
     def losses(self, batch: ClipBatch, batch_idx: int) -> Mapping[str, Tensor]:
         """What is logged of one training batch; ``loss`` is what the method learns from."""

@@ -55,10 +55,12 @@ class TextBank:
 
     Args:
         prompts: How a class is put into words.
+        cut: Whether a prompt that is longer than the tower reads loses its tail, which is counted
+            and logged once for all prompts of a set of classes; else it is refused.
     """
 
-    def __init__(self, prompts: Prompts) -> None:
-        self.prompts = prompts
+    def __init__(self, prompts: Prompts, *, cut: bool = False) -> None:
+        self.prompts, self.cut = prompts, cut
         self._weights: Hashable = None
         self._tokens: dict[tuple[Classes, int], Tensor] = {}
         self._rows: dict[tuple[Classes, int], Tensor] = {}
@@ -78,12 +80,17 @@ class TextBank:
             int64 ``[K, L]``, on the device of the towers.
 
         Raises:
-            ConfigurationError: If a prompt is longer than the text tower reads.
+            ConfigurationError: If a prompt is longer than the text tower reads and may not be cut.
         """
         key = _classes(vocabulary), number
         if key not in self._tokens:
-            tokens = towers.tokenize(self.prompts.write(vocabulary, number), cut=False)
-            self._tokens[key] = tokens[:, : int(tokens.argmax(dim=1).max()) + 1]
+            # What is cut is counted over all prompts, in one message.
+            numbers = range(len(self.prompts)) if self.cut else [number]
+            sentences = [text for n in numbers for text in self.prompts.write(vocabulary, n)]
+            parts = towers.tokenize(sentences, cut=self.cut).split(len(vocabulary))
+            for found, tokens in zip(numbers, parts, strict=True):
+                longest = int(tokens.argmax(dim=1).max()) + 1
+                self._tokens[key[0], found] = tokens[:, :longest]
         return self._tokens[key].to(towers.device)
 
     def rows(self, towers: CLIP, vocabulary: Vocabulary, numbers: Sequence[int]) -> Tensor:

@@ -6,13 +6,28 @@ import pytest
 import torch
 
 from tests.contracts.helpers import CLASSES, video
-from tests.contracts.test_open_vocabulary import BUILDERS, NOVEL, PROMPTS, SPEC, TRAIN, tiny_clip
+from tests.contracts.test_open_vocabulary import (
+    BUILDERS,
+    NOVEL,
+    PROMPTS,
+    SPEC,
+    TRAIN,
+    form,
+    tiny_clip,
+)
+from video_adapt.adapters import ExpandedAttention
 from video_adapt.batches import ClipBatch, ClipLogits
 from video_adapt.errors import AnnotationError, ConfigurationError
 from video_adapt.methods import FROSTER
+from video_adapt.tasks import Prompts
 from video_adapt.vocabulary import Vocabulary
 
 VAL = Vocabulary("val", ("running", "sitting"))
+SETTINGS = {
+    "froster": {"adapter": ExpandedAttention()},
+    "froster_residual": {"regime": "residual_only"},
+    "open_vclip": {"adapter": ExpandedAttention()},
+}
 
 
 @pytest.fixture
@@ -118,3 +133,18 @@ def test_class_names_are_the_classes_of_forward():
     method = FROSTER(tiny_clip(), class_names=CLASSES, prompts=PROMPTS).eval()
     plain = Vocabulary("anything", tuple(CLASSES))
     assert torch.equal(method(video(1)), method.classify(video(1), plain))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_method_that_is_told_classes_and_words_uses_both_in_every_text_it_reads(name):
+    method = BUILDERS[name](tiny_clip()).eval()
+    words = Prompts(templates=("a film of {}.",), described=False)
+    probs = method.predict_step(batch()).probs  # texts of the former words are kept
+    method.tell(NOVEL, words)
+    other = form(type(method), prompts=words, **SETTINGS[name])(tiny_clip()).eval()
+    told = method.predict_step(batch()).probs
+    assert probs.shape[1] != len(NOVEL)
+    torch.testing.assert_close(told, other.classify(batch().video, NOVEL).softmax(-1))
+    assert torch.equal(
+        method.zero_shot_logits(batch().video, NOVEL), other.zero_shot_logits(batch().video, NOVEL)
+    )

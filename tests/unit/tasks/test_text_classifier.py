@@ -100,3 +100,15 @@ def test_logits_are_the_mean_over_frames_of_scaled_cosines():
 def test_prompts_of_any_length_count_alike():
     vectors = torch.tensor([[[10.0, 0.0]], [[0.0, 0.1]]])
     torch.testing.assert_close(ensemble(vectors), torch.tensor([[0.5**0.5, 0.5**0.5]]))
+
+
+def test_prompts_that_may_be_cut_are_counted_once_for_all_of_them(towers, caplog):
+    wordy = Vocabulary("set", ("diving", "a long walk"), ("far " * 30, "on two legs"))
+    bank = TextBank(PROMPTS, cut=True)
+    classifier = bank.classifier(towers, wordy)
+    bank.classifier(towers, wordy)
+    (line,) = caplog.messages
+    assert line.startswith("3 of 6 prompts are longer than 20 tokens and were cut")
+    caplog.clear()
+    one_by_one = torch.stack([towers.encode_text(PROMPTS.write(wordy, n)) for n in range(3)])
+    torch.testing.assert_close(classifier, ensemble(one_by_one))
