@@ -6,6 +6,7 @@ from .cross_frame import CrossFrameBlockAdapter, CrossFrameMessage
 from .expanded_attention import ExpandedAttention, ExpandedAttentionBlockAdapter
 from .ffn_adapter import Bottleneck, FFNAdapter, FFNBlockAdapter
 from .inject import Adapter, inject
+from .lora import LoRA, LoRABlockAdapter, merge_lora
 from .st_adapter import STAdapter, STBlockAdapter, STBottleneck
 from .student_keys import student_keys
 from .tia import TIA, TIA_KEYS, TIABlockAdapter, tia_keys
@@ -26,6 +27,8 @@ __all__ = [
     "ExpandedAttentionBlockAdapter",
     "FFNAdapter",
     "FFNBlockAdapter",
+    "LoRA",
+    "LoRABlockAdapter",
     "STAdapter",
     "STBlockAdapter",
     "STBottleneck",
@@ -33,6 +36,7 @@ __all__ = [
     "TokenShift",
     "TokenShiftBlockAdapter",
     "inject",
+    "merge_lora",
     "student_keys",
     "tia_keys",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from video_adapt.errors import ConfigurationError
 
 from .block_adapter import BlockAdapter, Grid
+from .matrices import BorrowedLinear, Matrix
 
 _PLAIN = BlockAdapter()
 
@@ -136,6 +137,16 @@ class Backbone(nn.Module, ABC):
     def projection(self) -> list[nn.Parameter]:
         """Weights of the image tower that only :attr:`Features.embedding` depends on."""
         return []
+
+    def matrices(self, block: int) -> dict[Matrix, BorrowedLinear]:
+        """The matrices of a block, by their places, for adapters that add to what they write.
+
+        Raises:
+            ConfigurationError: If the blocks of this backbone do not ask adapters there.
+        """
+        raise ConfigurationError(
+            f"{self.name} shows its matrices to no adapter; use a CLIP backbone"
+        )
 
     @abstractmethod
     def last_blocks(self, count: int) -> list[nn.Module]:

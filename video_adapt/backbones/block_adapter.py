@@ -7,6 +7,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .matrices import Matrix
+
 Grid = tuple[int, int]
 Site = Literal["before_attention", "inside_attention", "before_mlp", "after_mlp"]
 
@@ -47,6 +49,19 @@ class BlockAdapter(nn.Module):
     def inside_attention(self, tokens: Tensor, *, num_frames: int, grid: Grid) -> Tensor:
         """Edit what the attention reads, behind its norm; the residual stream stays as it is."""
         return tokens
+
+    def multiply(self, matrix: Matrix, layer: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
+        """Apply one of the block's matrices.
+
+        Args:
+            matrix: Which one; ``attention_in`` packs queries, keys and values.
+            layer: What applies it.
+            tokens: What it reads, ``[..., in]``.
+
+        Returns:
+            ``[..., out]``.
+        """
+        return layer(tokens)
 
     def look(self, queries: Tensor, keys: Tensor, values: Tensor, *, num_frames: int) -> Tensor:
         """Attend: let the queries of every frame look at keys, and take values.

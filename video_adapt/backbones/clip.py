@@ -12,7 +12,7 @@ from video_adapt.checkpoints import LoadReport, convert_keys, load_strictly
 from video_adapt.errors import ConfigurationError, WeightsError
 
 from .base import Backbone, Features, TextFeatures
-from .clip_block import run_block
+from .clip_block import matrices_of, run_block
 from .clip_config import CLIPConfig, parse_config, read_config
 from .clip_text import check_tower, embed_tokens, mark_ends
 from .clip_weights import (
@@ -24,6 +24,7 @@ from .clip_weights import (
     fit_positions,
 )
 from .ladder import Ladder
+from .matrices import BorrowedLinear, Matrix
 
 logger = logging.getLogger(__name__)
 
@@ -162,6 +163,10 @@ class CLIP(Backbone):
     def blocks(self) -> Sequence[Any]:
         """The residual blocks of the image tower, first to last."""
         return self.visual.transformer.resblocks
+
+    def matrices(self, block: int) -> dict[Matrix, BorrowedLinear]:
+        """The matrices of a block of the image tower, by their places."""
+        return matrices_of(self.blocks[block])
 
     @property
     def projection(self) -> list[nn.Parameter]:

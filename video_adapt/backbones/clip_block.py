@@ -1,11 +1,13 @@
 """One block of CLIP's image tower, with everything that an adapter may do inside it."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .block_adapter import BlockAdapter, Grid, look_plainly
+from .matrices import BorrowedLinear, Matrix
 
 
 class BlockOutput(NamedTuple):
@@ -41,13 +43,17 @@ def run_block(
     tokens = adapter.before_attention(tokens, num_frames=num_frames, grid=grid)
     tokens = adapter.reuse_attention(tokens, attend_sequences, num_frames=num_frames, grid=grid)
     read = adapter.inside_attention(block.ln_1(tokens), num_frames=num_frames, grid=grid)
-    queries, keys, values = project(block.attn, read)
-    taken = adapter.look(queries, keys, values, num_frames=num_frames)
-    written = adapter.behind_attention(block.attn.out_proj(taken.flatten(2)))
+    packed = adapter.multiply("attention_in", partial(_pack, block.attn), read)  # [B*T, N, 3*D]
+    queries, keys, values = _unpack(packed, block.attn.num_heads)
+    taken = adapter.look(queries, keys, values, num_frames=num_frames).flatten(2)
+    written = adapter.multiply("attention_out", block.attn.out_proj, taken)
+    written = adapter.behind_attention(written)
     tokens = tokens + block.ls_1(written)
     tokens = adapter.before_mlp(tokens, num_frames=num_frames, grid=grid)
     read = block.ln_2(tokens)
-    tokens = tokens + block.ls_2(adapter.behind_mlp(read, block.mlp(read)))
+    hidden = block.mlp.gelu(adapter.multiply("mlp_in", block.mlp.c_fc, read))
+    written = adapter.multiply("mlp_out", block.mlp.c_proj, hidden)
+    tokens = tokens + block.ls_2(adapter.behind_mlp(read, written))
     tokens = adapter.after_mlp(tokens, num_frames=num_frames, grid=grid)
     # An adapter may have let further tokens attend, in front of those that stay.
     count = tokens.shape[1]
@@ -61,9 +67,17 @@ def project(attention: nn.MultiheadAttention, tokens: Tensor) -> tuple[Tensor, T
         attention: A module with packed projections; only its weights are used.
         tokens: Normalised tokens ``[M, S, D]``.
     """
-    packed = F.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)  # [M, S, 3*D]
-    queries, keys, values = packed.unflatten(-1, (3, attention.num_heads, -1)).unbind(-3)
-    return queries, keys, values
+    return _unpack(_pack(attention, tokens), attention.num_heads)
+
+
+def matrices_of(block: Any) -> dict[Matrix, BorrowedLinear]:
+    """The matrices of a residual block of open_clip."""
+    return {
+        "attention_in": BorrowedLinear(block.attn, "in_proj_weight", "in_proj_bias"),
+        "attention_out": BorrowedLinear(block.attn.out_proj),
+        "mlp_in": BorrowedLinear(block.mlp.c_fc),
+        "mlp_out": BorrowedLinear(block.mlp.c_proj),
+    }
 
 
 def attend(attention: nn.MultiheadAttention, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,3 +93,12 @@ def attend(attention: nn.MultiheadAttention, tokens: Tensor) -> tuple[Tensor, Te
     queries, keys, values = project(attention, tokens)
     taken = look_plainly(queries, keys, values)
     return attention.out_proj(taken.flatten(2)), queries, keys
+
+
+def _pack(attention: nn.MultiheadAttention, tokens: Tensor) -> Tensor:
+    return F.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
+
+
+def _unpack(packed: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    queries, keys, values = packed.unflatten(-1, (3, heads, -1)).unbind(-3)
+    return queries, keys, values
