@@ -75,7 +75,7 @@ demo-retrieval: install ## find videos by sentences: students, teachers, taught 
 	$(VA) search index $(FOUND_BY)/checkpoints/last.ckpt $(RUNS)/demo/captioned_unseen/videos \
 		--index $(FOUND_BY)/index
 	$(VA) search query --index $(FOUND_BY)/index --plot $(RUNS)/demo/retrieval/found.png \
-		"a red circle moves right, then a blue square grows, then a white bar moves up"
+		"a red circle turns clockwise, then a blue bar turns counterclockwise, then a cyan ring shrinks"
 
 real-clips: install ## train on annotated real clips (VIDEO_ADAPT_REAL_VIDEOS names their folder)
 	$(VA) fit -c experiments/demo/real_clips.yaml --overwrite=true

@@ -70,7 +70,8 @@ def _draw(axes: Axes, video: FoundVideo, place: int) -> None:
         axes.text(0.5, 0.5, "not there any more", ha="center", va="center", color=MUTED)
     else:
         strip = video.frames.permute(2, 0, 3, 1).flatten(1, 2)  # [H, T * W, C]
-        axes.imshow(strip.numpy(), aspect="auto")
+        axes.imshow(strip.numpy(), aspect="auto", extent=(0, len(video.frames), 0, 1))
+        axes.vlines(range(1, len(video.frames)), 0, 1, color="white", linewidth=1.0)
     axes.spines[:].set(
         visible=True,
         color=GREEN if video.right else MUTED,
