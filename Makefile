@@ -72,6 +72,7 @@ demo-retrieval: install ## find videos by sentences: students, teachers, taught 
 	$(VA) report $(foreach name,$(RETRIEVERS),$(SEEDS:%=$(RUNS)/demo/retrieval/$(name)_%)) \
 		--out $(RUNS)/demo/retrieval/report
 	$(VA) world $(RUNS)/demo/captioned_unseen $(CAPTIONED) --train 0 --val 60 --seed 1
+	rm -rf $(FOUND_BY)/index
 	$(VA) search index $(FOUND_BY)/checkpoints/last.ckpt $(RUNS)/demo/captioned_unseen/videos \
 		--index $(FOUND_BY)/index
 	$(VA) search query --index $(FOUND_BY)/index --plot $(RUNS)/demo/retrieval/found.png \
