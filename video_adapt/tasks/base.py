@@ -28,6 +28,8 @@ class Task(LightningModule):
         knows_classes: Whether the methods of this job tell classes apart.
         provenance: How the weights came about, where training alone does not tell, as plain values:
             part of every checkpoint, such as the range of epochs they are the average of.
+        rate_factor: Factor on every learning rate of the recipe, where a step sees another number
+            of samples than the recipe's.
     """
 
     job: ClassVar[str]
@@ -40,6 +42,7 @@ class Task(LightningModule):
         self.class_names = list(class_names)
         self.optimizer = optimizer
         self.provenance: dict[str, Any] = {}
+        self.rate_factor = 1.0
         self.save_hyperparameters()
 
     def _set_hparams(self, hp: Any) -> None:
@@ -65,7 +68,8 @@ class Task(LightningModule):
         spec = self.optimizer
         if spec is None:
             raise ConfigurationError(f"{type(self).__name__} was built without an optimizer")
-        return configure(self.parameter_groups(spec), spec, self.trainer)
+        groups = self.parameter_groups(spec)
+        return configure(groups, spec, self.trainer, rate_factor=self.rate_factor)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add all that an application needs to run this model on somebody's video."""

@@ -209,13 +209,17 @@ def _kernels(module: nn.Module) -> Iterator[str]:
             yield f"{name}.weight" if name else "weight"
 
 
-def configure(groups: Sequence[dict[str, Any]], recipe: Recipe, trainer: Trainer) -> dict[str, Any]:
+def configure(
+    groups: Sequence[dict[str, Any]], recipe: Recipe, trainer: Trainer, *, rate_factor: float = 1.0
+) -> dict[str, Any]:
     """Build the optimiser and its schedule in the form that ``configure_optimizers`` returns.
 
     Args:
         groups: Parameter groups, each with its own rate and decay.
         recipe: Algorithm and schedule.
         trainer: Tells how many optimiser steps an epoch has.
+        rate_factor: Factor on the base rate of every group, for another global batch than the
+            recipe's.
 
     Raises:
         ConfigurationError: If nothing trains, or the schedule lacks the trainer's ``max_epochs``.
@@ -224,6 +228,7 @@ def configure(groups: Sequence[dict[str, Any]], recipe: Recipe, trainer: Trainer
         method = type(trainer.lightning_module).__name__
         raise ConfigurationError(f"{method} has nothing to train: use validate, or change tuning")
     algorithm: Any = _ALGORITHMS[recipe.algorithm]
+    groups = [{**group, "lr": group["lr"] * rate_factor} for group in groups]
     optimizer = algorithm(groups, lr=0.0, betas=recipe.betas, eps=recipe.eps)
     schedule, steps_per_epoch = recipe.schedule, _steps_per_epoch(trainer)
     epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None

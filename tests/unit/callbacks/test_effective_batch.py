@@ -82,6 +82,63 @@ def test_two_wishes_that_contradict_are_refused():
     assert trainer.accumulate_grad_batches == 2
 
 
+class Ruled(ToyRecogniser):
+    """Has a rate for its rule to change, as every task has."""
+
+    rate_factor = 1.0
+
+
+@pytest.mark.parametrize(
+    ("rule", "devices", "accumulate", "factor"),
+    [("linear", 2, 3, 1.5), ("linear", 1, 1, 0.25), ("sqrt", 1, 1, 0.5), ("keep", 1, 1, 1.0)],
+)
+def test_another_batch_changes_the_rates_by_its_rule(rule, devices, accumulate, factor):
+    trainer, method = trainer_of(devices=devices, accumulate=accumulate), Ruled()
+    EffectiveBatch(16, rule).setup(trainer, method, "fit")
+    assert trainer.accumulate_grad_batches == accumulate
+    assert method.rate_factor == factor
+
+
+@pytest.mark.parametrize("rule", ["accumulate", "linear", "sqrt", "keep", "refuse"])
+def test_the_published_batch_keeps_the_published_rates(rule):
+    trainer, method = trainer_of(devices=2, accumulate=2), Ruled()
+    EffectiveBatch(16, rule).setup(trainer, method, "fit")
+    assert (trainer.accumulate_grad_batches, method.rate_factor) == (2, 1.0)
+
+
+def test_another_batch_is_refused_where_the_rule_says_so():
+    with pytest.raises(ConfigurationError, match="a step sees 8 samples, the recipe's 16"):
+        EffectiveBatch(16, "refuse").setup(trainer_of(devices=2), Ruled(), "fit")
+
+
+def test_a_rule_without_a_batch_is_refused():
+    with pytest.raises(ConfigurationError, match="rule=sqrt needs `published`"):
+        EffectiveBatch(rule="sqrt")
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [("linear", "rates x 2 (rule: linear)"), ("keep", "rates x 1 (rule: keep)"), ("refuse", "")],
+)
+def test_what_becomes_of_the_rates_is_said_once(tmp_path, caplog, rule, said):
+    published = 4 if rule == "refuse" else 2
+    with caplog.at_level("INFO"):
+        quick_trainer(tmp_path, EffectiveBatch(published, rule)).fit(Ruled(), Data())
+    lines = [r.getMessage() for r in caplog.records if "a step sees" in r.getMessage()]
+    rest = f"; the recipe's 2: {said}" if said else ""
+    assert lines == [f"a step sees 4 samples: 1 device(s) x 4 x 1 accumulated{rest}"]
+
+
+def test_a_run_goes_on_with_its_batch_only():
+    first, second, third = EffectiveBatch(), EffectiveBatch(16), EffectiveBatch(8)
+    first.setup(trainer_of(devices=4), Ruled(), "fit")
+    second.setup(trainer_of(devices=2), Ruled(), "fit")
+    second.load_state_dict(first.state_dict())  # two devices that accumulate see as many
+    third.setup(trainer_of(devices=2), Ruled(), "fit")
+    with pytest.raises(ConfigurationError, match="saw 16 samples in a step, now it would see 8"):
+        third.load_state_dict(first.state_dict())
+
+
 def test_it_needs_a_data_module():
     with pytest.raises(ConfigurationError, match="off a data module"):
         EffectiveBatch().setup(trainer_of(data=False), ToyRecogniser(), "fit")

@@ -180,6 +180,19 @@ def test_a_recogniser_ends_with_the_trainer_and_starts_where_it_says():
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.0, 0.0], abs=1e-12)
 
 
+def test_a_task_multiplies_every_rate_for_another_batch():
+    method = FakeMethod(FakeBackbone(), optimizer=OptimizerSpec(lr=0.5), tuning="full")
+    method._trainer = trainer_of()
+    before = [group["lr"] for group in method.configure_optimizers()["optimizer"].param_groups]
+    method.rate_factor = 0.25
+    configured = method.configure_optimizers()
+    after = [group["lr"] for group in configured["optimizer"].param_groups]
+    assert len(after) > 1
+    assert after == pytest.approx([rate / 4 for rate in before])
+    bases = [group["initial_lr"] for group in configured["optimizer"].param_groups]
+    assert bases == pytest.approx([0.125] * len(bases))
+
+
 @pytest.mark.parametrize("epochs", [None, -1])
 def test_a_recogniser_without_a_last_epoch_is_refused(epochs):
     with pytest.raises(ConfigurationError, match=r"set trainer\.max_epochs"):
