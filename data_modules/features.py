@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from video_adapt.errors import ConfigurationError, VideoDecodeError
+from video_adapt.reading import reading
 
 SUFFIXES = (".npy", ".pt", ".pth")
 _SLACK_ROWS, _SLACK_SHARE = 8, 0.05
@@ -54,7 +55,8 @@ class FeatureFiles:
             VideoDecodeError: If the file is missing, damaged or of another shape.
         """
         try:
-            found = self._load(Path(path))
+            with reading(path):
+                found = self._load(Path(path))
         except Exception as error:  # numpy and pickle raise whatever they stumble upon
             cause = str(error).partition("\n")[0]
             raise VideoDecodeError(f"{path}: cannot read these features: {cause}") from error

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import av.logging
@@ -12,6 +13,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from video_adapt.batches import DecodedClips
 from video_adapt.errors import VideoDecodeError
+from video_adapt.reading import ReadingBoard
 
 from .annotations import Listed
 from .dataset import BrokenVideo
@@ -157,6 +159,7 @@ class BatchLoader(Generic[BatchT]):
         self._batches = 0
         self._resume: dict[str, int] = {}
         workers = options.num_workers
+        self._board = ReadingBoard(workers) if workers else None
         self._loader: DataLoader[Packed[BatchT]] = DataLoader(
             dataset,  # type: ignore[arg-type]  # yields samples, collated into packed batches
             batch_size=batch_size,
@@ -167,7 +170,7 @@ class BatchLoader(Generic[BatchT]):
             persistent_workers=workers > 0,
             prefetch_factor=options.prefetch if workers else None,
             multiprocessing_context=options.start_method if workers else None,
-            worker_init_fn=_init_worker,
+            worker_init_fn=partial(_init_worker, self._board),
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -238,7 +241,9 @@ class ClipLoader(BatchLoader[DecodedClips]):
     """Batches of trimmed clips."""
 
 
-def _init_worker(worker: int) -> None:
-    """One thread per worker, and no libav chatter between the lines of the progress bar."""
+def _init_worker(board: ReadingBoard | None, worker: int) -> None:
+    """Its place on the board, one thread, no libav chatter between the lines of progress."""
+    if board is not None:
+        board.join(worker)
     torch.set_num_threads(1)
     av.logging.set_level(None)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import torch
 from jsonargparse._deprecated import JsonargparseDeprecationWarning
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
@@ -36,6 +36,7 @@ from .callbacks import (
     RetrievalEvaluation,
     SaveConfig,
     WandbTracker,
+    Watchdog,
 )
 from .callbacks.evaluation_hooks import EvaluationCallback
 from .callbacks.table import run_table
@@ -69,6 +70,7 @@ EVALUATIONS: dict[str, type[EvaluationCallback[Any]]] = {
     "retrieval": RetrievalEvaluation,
     "open_vocabulary": OpenVocabularyEvaluation,
 }
+ALWAYS: tuple[type[Callback], ...] = (EffectiveBatch, PeakMemory, Cost, Chance, Watchdog)
 
 
 class Parser(LightningArgumentParser):
@@ -163,7 +165,7 @@ class VideoAdaptCLI(LightningCLI):
         if given["plugins"] is None:
             kwargs["plugins"] = [CheckpointFile()]
         callbacks = list(given["callbacks"] or [])
-        for kind in (EVALUATIONS[self.model.job], EffectiveBatch, PeakMemory, Cost, Chance):
+        for kind in (EVALUATIONS[self.model.job], *ALWAYS):
             if not any(isinstance(callback, kind) for callback in callbacks):
                 callbacks.append(kind())
         if given["enable_progress_bar"] is not False:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BASE = {"errors", "batches", "segments", "vocabulary", "row_store", "__init__"}
+BASE = {"errors", "batches", "segments", "vocabulary", "row_store", "reading", "__init__"}
 LAYER_1 = {"backbones", "metrics", "checkpoints", "video", "detection", "retrieval"}
 MAY_IMPORT = {
     "errors": set(),
     "batches": set(),
     "vocabulary": {"errors"},
     "row_store": {"errors"},
+    "reading": set(),
     "__init__": {"apps"},
     "video": BASE,
     "backbones": BASE | {"checkpoints"},

@@ -13,6 +13,7 @@ from .progress import Progress
 from .retrieval_evaluation import RetrievalEvaluation
 from .save_config import SaveConfig
 from .tracking import WandbTracker, run_directory
+from .watchdog import Watchdog
 from .weight_averaging import EpochAverage
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "RetrievalEvaluation",
     "SaveConfig",
     "WandbTracker",
+    "Watchdog",
     "count_multiply_adds",
     "run_directory",
 ]

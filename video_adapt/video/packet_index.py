@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from video_adapt.errors import VideoDecodeError
+from video_adapt.reading import reading
 
 logger = logging.getLogger(__name__)
 
@@ -72,11 +73,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     Raises:
         VideoDecodeError: If the file is missing, no video, or has no moving picture.
     """
-    try:
-        container = av.open(str(path))
-    except (av.FFmpegError, OSError) as error:
-        raise _unreadable(path, error) from error
-    with container:
+    with reading(path), _opened(path) as container:
         stream: Any = container.streams.best("video")
         if stream is None or stream.disposition & Disposition.attached_pic:
             raise VideoDecodeError(f"{path}: has no moving picture, only sound or data; remove it")
@@ -90,6 +87,13 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         except av.FFmpegError as error:
             raise _unreadable(path, error) from error
         yield container, stream
+
+
+def _opened(path: Path) -> InputContainer:
+    try:
+        return av.open(str(path))
+    except (av.FFmpegError, OSError) as error:
+        raise _unreadable(path, error) from error
 
 
 def read_packets(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
@@ -111,7 +115,8 @@ def read_index(path: Path) -> PacketIndex:
         VideoDecodeError: If the file is missing, no video, or holds no frame.
     """
     try:
-        status = path.stat()
+        with reading(path):
+            status = path.stat()
     except OSError as error:
         raise _unreadable(path, error) from error
     return _read_index(path, status.st_size, status.st_mtime_ns)
