@@ -74,6 +74,7 @@ class Kind:
         summary: What came out, in a sentence or two; asked of evaluated runs only.
         parts: Pictures and examples of an evaluated run, written to a folder.
         percent: Factor from what is logged to percent.
+        legend: Sentences that explain the columns, each with a space behind it.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Kind:
     summary: Callable[[Run], str]
     parts: Callable[[Run, Path], list[Part]]
     percent: float = 100.0
+    legend: str = ""
 
 
 TRAINED = Figure(

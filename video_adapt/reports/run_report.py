@@ -68,7 +68,7 @@ def several_runs(runs: Sequence[Run], out: Path) -> list[Part]:
     figures = [*kind.columns, *COSTS_TO_COMPARE]
     header = ["run", *(figure.column or figure.title for figure in figures)]
     rows = [[e.title, *(figure.text(e.runs) for figure in figures)] for e in experiments]
-    explained = (
+    explained = kind.legend + (
         "Trained parameters; multiply-adds of one view; peak memory of training (of the GPU, or of "
         "the process without one); median training step; bytes of a checkpoint."
     )

@@ -55,6 +55,7 @@ def test_retrievers_side_by_side(tmp_path):
     text = markdown(report(runs, tmp_path / "all"))
     head = "| run | R@1 | R@5 | R@10 | SumR | best SumR | a video | MACs a pair | trained | GMACs |"
     assert head in text
+    assert "multiply-adds of comparing one caption with one video. Trained parameters" in text
     assert "| 50.0% | 100.0% | 100.0% | 250.0 | 260.0 | 128 B | 64 | 1,234 | 0.500 G |" in text
     assert "| – | – | 1,234 |" in text  # an evaluation of before costs were measured
     assert "R@1 on validation by optimiser step" in text
