@@ -18,7 +18,7 @@ TRAINER_COMMANDS = {
 }
 APPS = (
     *("recognise", "detect", "search", "features", "report", "prepare"),
-    *("data_check", "split_classes", "ratios", "convert", "world", "bench"),
+    *("data_check", "split_classes", "ratios", "sweep", "convert", "world", "bench"),
 )
 
 
