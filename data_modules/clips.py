@@ -16,7 +16,7 @@ from video_adapt.video import (
     FrameSampler,
     Mixing,
     SegmentSampler,
-    ShortSideTransform,
+    TrainingTransform,
     TrainTransform,
 )
 
@@ -55,7 +55,7 @@ class ClipDataModule(VideoDataModule[Manifest]):
         self,
         *,
         sampler: FrameSampler | None = None,
-        train_transform: TrainTransform | ShortSideTransform | None = None,
+        train_transform: TrainingTransform | None = None,
         eval_transform: EvalTransform | None = None,
         mixing: Mixing | None = None,
         loader: LoaderOptions | None = None,
@@ -69,14 +69,12 @@ class ClipDataModule(VideoDataModule[Manifest]):
             loader=loader, on_broken=on_broken, max_broken_share=max_broken_share, seed=seed
         )
         self.sampler = sampler or SegmentSampler(num_frames=8)
-        self.train_transform: TrainTransform | ShortSideTransform = (
-            train_transform or TrainTransform()
-        )
+        self.train_transform: TrainingTransform = train_transform or TrainTransform()
         self.eval_transform = eval_transform or EvalTransform()
         self.mixing = mixing
         self.feature_cache = feature_cache
         self.eval_views = eval_views
-        turning = getattr(train_transform, "flip_pairs", ())
+        turning = self.train_transform.flip_pairs
         if feature_cache and (mixing or turning):
             raise ConfigurationError(
                 "mixing and flip_pairs change pixels and labels together, which stored features "

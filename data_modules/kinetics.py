@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from video_adapt.video import EvalTransform, FrameSampler, Mixing, TrainTransform
+from video_adapt.video import EvalTransform, FrameSampler, Mixing, TrainingTransform
 
 from .annotations import Manifest, Split, find_source, hold_out, read_manifest, require_folder
 from .classes import ClassNames, read_class_names
@@ -57,7 +57,7 @@ class KineticsDataModule(ClipDataModule):
         classes: str | Path | None = None,
         format: Format = "auto",  # noqa: A002
         sampler: FrameSampler | None = None,
-        train_transform: TrainTransform | None = None,
+        train_transform: TrainingTransform | None = None,
         eval_transform: EvalTransform | None = None,
         mixing: Mixing | None = None,
         loader: LoaderOptions | None = None,

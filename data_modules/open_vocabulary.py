@@ -13,7 +13,7 @@ from video_adapt.video import (
     FrameSampler,
     Mixing,
     ShortSideTransform,
-    TrainTransform,
+    TrainingTransform,
 )
 from video_adapt.vocabulary import Vocabulary
 
@@ -94,7 +94,7 @@ class OpenVocabularyDataModule(ClipDataModule):
         match: Literal["path", "youtube_id"] = "path",
         format: Format = "auto",  # noqa: A002
         sampler: FrameSampler | None = None,
-        train_transform: TrainTransform | ShortSideTransform | None = None,
+        train_transform: TrainingTransform | None = None,
         eval_transform: EvalTransform | None = None,
         mixing: Mixing | None = None,
         loader: LoaderOptions | None = None,

@@ -16,7 +16,7 @@ from .sampling import (
     segment_indices,
 )
 from .short_side_transform import ShortSideTransform
-from .transforms import EvalTransform, TrainTransform
+from .transforms import EvalTransform, TrainingTransform, TrainTransform
 from .view_samplers import CoveringSampler, PublishedViewSampler
 from .window_base import WindowSampler
 from .window_samplers import SlidingWindows, WholeVideo
@@ -40,6 +40,7 @@ __all__ = [
     "SlidingWindows",
     "StreamHeader",
     "TrainTransform",
+    "TrainingTransform",
     "UniformSampler",
     "VideoInfo",
     "VideoReader",

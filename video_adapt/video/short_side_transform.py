@@ -11,7 +11,7 @@ from torch import Tensor
 from video_adapt.batches import DecodedClips
 from video_adapt.errors import ConfigurationError
 
-from .transforms import normalise, required_size, resize, short_side_shape
+from .transforms import TrainingTransform, normalise, required_size, resize, short_side_shape
 
 
 class ScaledCrop(NamedTuple):
@@ -31,7 +31,7 @@ class ScaledCrop(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ShortSideTransform:
+class ShortSideTransform(TrainingTransform):
     """Scale the short side at random, cut out a square anywhere, mirror: all frames alike.
 
     As released, the last place of the square along either side is never drawn.
@@ -62,19 +62,7 @@ class ShortSideTransform:
     def __call__(
         self, clips: DecodedClips, mean: Sequence[float], std: Sequence[float]
     ) -> tuple[Tensor, Tensor]:
-        """Augment a batch.
-
-        Args:
-            clips: Decoded clips, on any device.
-            mean: Per-channel mean of RGB in [0, 1].
-            std: Per-channel standard deviation of RGB in [0, 1].
-
-        Returns:
-            Normalised video ``[B, T, C, S, S]`` and labels ``[B]``.
-
-        Raises:
-            ConfigurationError: If the size is not set.
-        """
+        """See :meth:`TrainingTransform.__call__`."""
         size = required_size(self.size)
         cut = [
             scaled_crop(frames, self.draw(seed, *frames.shape[-2:]), size)

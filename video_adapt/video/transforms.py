@@ -4,6 +4,7 @@ What is drawn depends on the clip's own seed alone: a clip is augmented in the s
 device, by any number of workers and processes. All frames of a clip are treated alike.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -46,8 +47,38 @@ class Augmentation(NamedTuple):
     seed: int = 0
 
 
+class TrainingTransform(ABC):
+    """What happens to clips in training: a frozen dataclass, so that it can be written down.
+
+    Attributes:
+        size: Side of the square result in pixels; None = that of the backbone.
+        flip_pairs: Labels that a flip turns into each other.
+    """
+
+    size: int | None
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+
+    @abstractmethod
+    def __call__(
+        self, clips: DecodedClips, mean: Sequence[float], std: Sequence[float]
+    ) -> tuple[Tensor, Tensor]:
+        """Augment a batch.
+
+        Args:
+            clips: Decoded clips, on any device.
+            mean: Per-channel mean of RGB in [0, 1].
+            std: Per-channel standard deviation of RGB in [0, 1].
+
+        Returns:
+            Normalised video ``[B, T, C, S, S]`` and labels ``[B]``, exchanged where flipped.
+
+        Raises:
+            ConfigurationError: If the size is not set.
+        """
+
+
 @dataclass(frozen=True)
-class TrainTransform:
+class TrainTransform(TrainingTransform):
     """Random resized crop, flip and grayscale, the same for all frames of a clip.
 
     Args:
@@ -88,19 +119,7 @@ class TrainTransform:
     def __call__(
         self, clips: DecodedClips, mean: Sequence[float], std: Sequence[float]
     ) -> tuple[Tensor, Tensor]:
-        """Augment a batch.
-
-        Args:
-            clips: Decoded clips, on any device.
-            mean: Per-channel mean of RGB in [0, 1].
-            std: Per-channel standard deviation of RGB in [0, 1].
-
-        Returns:
-            Normalised video ``[B, T, C, S, S]`` and labels ``[B]``, exchanged where flipped.
-
-        Raises:
-            ConfigurationError: If the size is not set.
-        """
+        """See :meth:`TrainingTransform.__call__`."""
         size = required_size(self.size)
         seeds: list[int] = clips.seed.tolist()
         drawn = [
