@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from video_adapt.errors import ConfigurationError
 
+from .provenance import how_started
 from .tracking import log_settings, run_directory
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class SaveConfig(SaveConfigCallback):
         self._record = {
             "command": stage,
             **describe_run(trainer),
+            "started": how_started(self.config.get("ckpt_path")),
             "data": {},
             "config": yaml.safe_load(text),
         }
@@ -168,6 +170,8 @@ def _machine(trainer: Trainer) -> dict[str, Any]:
         "device": name,
         "processes": trainer.world_size,
         "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
         "precision": str(trainer.precision),
         "system": platform.platform(),
     }

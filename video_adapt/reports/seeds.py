@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from .runs import Run
 
 # What a seed changes besides the seed, or what changes nothing.
-_RECORD = ("seed", "git", "machine", "tracker", "config")
+_RECORD = ("seed", "git", "machine", "tracker", "started", "config")
 _CONFIG = ("seed_everything", "run_dir", "overwrite")
 _MACHINE = ("device", "processes", "precision")
 

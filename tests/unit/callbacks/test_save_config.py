@@ -2,12 +2,14 @@ import json
 import subprocess
 
 import pytest
+import torch
 import yaml
 from lightning.pytorch.cli import LightningCLI
 
 from tests.unit.callbacks.toy import ToyData, ToyRecogniser
 from video_adapt import __version__
 from video_adapt.callbacks import SaveConfig
+from video_adapt.callbacks.provenance import code_digest
 from video_adapt.callbacks.save_config import git_commit, versions
 from video_adapt.errors import ConfigurationError
 
@@ -64,6 +66,9 @@ def test_every_run_keeps_its_own_record(tmp_path):
         assert record["versions"]["video-adapt"] == __version__
         assert record["versions"].keys() >= {"torch", "lightning", "av", "open_clip_torch"}
         assert record["machine"]["processes"] == 1
+        assert record["machine"]["threads"] == torch.get_num_threads()
+        assert record["started"]["words"] == ["video-adapt"]
+        assert record["started"]["code"] == code_digest()
 
 
 def test_never_writes_over_another_run(tmp_path):
