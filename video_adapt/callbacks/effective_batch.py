@@ -53,6 +53,7 @@ class EffectiveBatch(Callback):
         Raises:
             ConfigurationError: If the published batch cannot be reached, or is contradicted.
         """
+        self._effective = 0
         if stage != "fit":
             return
         data: Any = getattr(trainer, "datamodule", None)
@@ -117,10 +118,13 @@ class EffectiveBatch(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on with another batch: rates and place in the epoch belong to the first.
 
+        An evaluation, which loads checkpoints as well, has no batch that could differ.
+
         Raises:
             ConfigurationError: If a step of this run sees another number of samples.
         """
-        if (before := state_dict["effective_batch"]) != self._effective:
+        before = state_dict["effective_batch"]
+        if self._effective and before != self._effective:
             raise ConfigurationError(
                 f"the run to go on with saw {before} samples in a step, now it would see "
                 f"{self._effective}; set devices, data.loader.batch_size and "

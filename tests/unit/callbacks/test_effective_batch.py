@@ -137,6 +137,8 @@ def test_a_run_goes_on_with_its_batch_only():
     third.setup(trainer_of(devices=2), Ruled(), "fit")
     with pytest.raises(ConfigurationError, match="saw 16 samples in a step, now it would see 8"):
         third.load_state_dict(first.state_dict())
+    third.setup(trainer_of(devices=2), Ruled(), "test")
+    third.load_state_dict(first.state_dict())
 
 
 def test_it_needs_a_data_module():
