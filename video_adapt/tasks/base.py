@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from video_adapt.checkpoints import check_fit
 from video_adapt.errors import ConfigurationError, WeightsError
@@ -58,6 +59,23 @@ class Task(LightningModule):
     def serves_weights_of(self, class_names: Sequence[str]) -> bool:
         """Whether weights trained for these classes, in this order, mean anything here."""
         return list(class_names) == self.class_names
+
+    def setup(self, stage: str) -> None:
+        """Refuse a strategy under which no process has all weights under their own names.
+
+        Raises:
+            ConfigurationError: If it takes weights apart, as FSDP does: checkpoints that leave out
+                what is frozen, and its digest, are made from whole ones.
+        """
+        super().setup(stage)
+        strategy = self.trainer.strategy
+        if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
+            raise ConfigurationError(
+                f"trainer.strategy {type(strategy).__name__} takes weights apart, checkpoints of "
+                "what trains need them whole; take ddp, where frozen weights cost no gradient and "
+                "no optimiser state, and where memory is short precision=bf16-mixed and a smaller "
+                "data.loader.batch_size"
+            )
 
     @abstractmethod
     def parameter_groups(self, spec: Any) -> list[dict[str, Any]]:
