@@ -30,6 +30,7 @@ from .callbacks import (
     EffectiveBatch,
     EpochAverage,
     Evaluation,
+    MediaBudget,
     OpenVocabularyEvaluation,
     PeakMemory,
     Progress,
@@ -44,6 +45,7 @@ from .callbacks.tracking import finish_tracking
 from .checkpoints import read_checkpoint
 from .cli_messages import explain
 from .errors import ConfigurationError
+from .reports.media import show_media
 
 logger = logging.getLogger(__name__)
 FOUND_BY_LIGHTNING = ("best", "last", "hpc")
@@ -118,6 +120,7 @@ class VideoAdaptCLI(LightningCLI):
         parser.add_argument(
             "--overwrite", type=bool, default=False, help="replace an earlier run in that folder"
         )
+        parser.add_class_arguments(MediaBudget, "media")
         parser.link_arguments("run_dir", "trainer.default_root_dir")
         parser.link_arguments(
             "data.class_names", "model.init_args.class_names", apply_on="instantiate"
@@ -179,7 +182,20 @@ class VideoAdaptCLI(LightningCLI):
         fitting = self._command == "fit"
         folder = self._run_dir if fitting else self._run_dir / self._command
         table = run_table(folder, resume=fitting and self._resuming)
-        return [table, WandbTracker(self._run_dir, name=self._run_dir.name)]
+        media = self._get(self.config_init, "media")
+        return [table, WandbTracker(self._run_dir, name=self._run_dir.name, media=media)]
+
+    def after_fit(self) -> None:
+        """Show W&B what the report would show of the last validation."""
+        show_media(self.trainer, self._run_dir / "val", "val")
+
+    def after_validate(self) -> None:
+        """Show W&B what the report would show of the validation."""
+        show_media(self.trainer, self._run_dir / "validate", "val")
+
+    def after_test(self) -> None:
+        """Show W&B what the report would show of the test."""
+        show_media(self.trainer, self._run_dir / "test", "test")
 
     def _checkpointing(self, given: Sequence[Any]) -> list[ModelCheckpoint]:
         if any(isinstance(callback, ModelCheckpoint) for callback in given):

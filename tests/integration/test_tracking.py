@@ -67,6 +67,14 @@ def test_the_confusion_picture_is_the_one_on_disk(tracked):
     assert (record.files / picture).read_bytes() == (folder / "val/confusion.png").read_bytes()
 
 
+def test_right_and_wrong_examples_are_shown(tracked):
+    _, record = tracked
+    key = "val/examples/filenames"
+    ((picture,),) = [row[key] for row in record.history if key in row]
+    assert (record.files / picture).read_bytes().startswith(b"\x89PNG")
+    assert "media/left_out" not in record.summary
+
+
 def test_a_run_ends_with_its_command(tracked):
     """Otherwise the next one in the same process would write into it."""
     assert wandb.run is None

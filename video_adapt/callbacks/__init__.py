@@ -12,7 +12,7 @@ from .open_vocabulary_evaluation import OpenVocabularyEvaluation
 from .progress import Progress
 from .retrieval_evaluation import RetrievalEvaluation
 from .save_config import SaveConfig
-from .tracking import WandbTracker, run_directory
+from .tracking import MediaBudget, WandbTracker, run_directory
 from .watchdog import Watchdog
 from .weight_averaging import EpochAverage
 
@@ -25,6 +25,7 @@ __all__ = [
     "EffectiveBatch",
     "EpochAverage",
     "Evaluation",
+    "MediaBudget",
     "OpenVocabularyEvaluation",
     "PeakMemory",
     "Progress",

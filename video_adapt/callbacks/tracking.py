@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -23,11 +24,24 @@ logger = logging.getLogger(__name__)
 _DEFAULT_SERVER = "https://api.wandb.ai"
 
 
+@dataclass(frozen=True)
+class MediaBudget:
+    """How much of a run's pictures W&B receives; what is over stays in the run's folder.
+
+    Args:
+        number: Pictures of one run.
+        megabytes: Size of all of them.
+    """
+
+    number: int = 24
+    megabytes: float = 16.0
+
+
 class WandbTracker(WandbLogger):
     """Weights & Biases that never asks a question: without key or connection it works offline.
 
     ``WANDB_MODE`` decides where it is set. An offline run lies below ``save_dir/wandb`` and is
-    sent later with ``wandb sync``.
+    sent later with ``wandb sync``. Run by W&B's agent, it belongs to the project of the sweep.
 
     Args:
         save_dir: Folder for W&B's own files.
@@ -35,6 +49,12 @@ class WandbTracker(WandbLogger):
         name: Name of the run; None lets W&B invent one.
         group: Group of runs to compare, such as one experiment with several seeds.
         tags: Words to find the run by.
+        media: How many pictures it may take; None = the default.
+
+    Attributes:
+        media: The same.
+        num_shown: Pictures taken.
+        num_left_out: Pictures beyond the budget; also in the summary, as ``media/left_out``.
     """
 
     def __init__(
@@ -45,8 +65,14 @@ class WandbTracker(WandbLogger):
         name: str | None = None,
         group: str | None = None,
         tags: list[str] | None = None,
+        media: MediaBudget | None = None,
     ) -> None:
         super().__init__(save_dir=save_dir, project=project, name=name, group=group, tags=tags)
+        if "WANDB_SWEEP_ID" in os.environ:
+            self._wandb_init.pop("project")  # W&B ignores it there, and warns
+        self.media = media or MediaBudget()
+        self.num_shown = self.num_left_out = 0
+        self._bytes_shown = 0
 
     @property
     @rank_zero_experiment
@@ -66,6 +92,24 @@ class WandbTracker(WandbLogger):
         if mode == "offline":
             self._wandb_init["settings"] = {"silent": True}
             logger.info("W&B offline: `wandb sync %s/wandb/offline-run-*` sends it", folder)
+
+    def show(self, key: str, path: Path, step: int) -> None:
+        """Take a picture that lies on disk, or count it where the budget is spent."""
+        size = self._bytes_shown + path.stat().st_size
+        if self.num_shown < self.media.number and size <= 1e6 * self.media.megabytes:
+            self.log_image(key, [str(path)], step=step)
+            self.num_shown, self._bytes_shown = self.num_shown + 1, size
+            return
+        if not self.num_left_out:
+            logger.warning(
+                "W&B takes %d pictures or %g MB of a run; %s and others beyond stay here: raise "
+                "--media.number or --media.megabytes",
+                self.media.number,
+                self.media.megabytes,
+                key,
+            )
+        self.num_left_out += 1
+        self.experiment.summary["media/left_out"] = self.num_left_out
 
 
 def wandb_mode() -> str:
@@ -105,10 +149,10 @@ def log_to_all(trainer: Trainer, values: Mapping[str, float]) -> None:
 
 @rank_zero_only
 def log_picture(trainer: Trainer, key: str, path: Path) -> None:
-    """Show a picture that lies on disk in W&B."""
+    """Show a picture that lies on disk in W&B, as far as its budget reaches."""
     for tracker in trainer.loggers:
-        if isinstance(tracker, WandbLogger):
-            tracker.log_image(key, [str(path)], step=trainer.global_step)
+        if isinstance(tracker, WandbTracker):
+            tracker.show(key, path, trainer.global_step)
 
 
 @rank_zero_only

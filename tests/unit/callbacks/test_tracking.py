@@ -3,10 +3,18 @@ import socket
 import pytest
 import wandb
 from lightning.pytorch.loggers import CSVLogger
+from PIL import Image
 
 from tests.unit.callbacks.toy import ToyData, ToyRecogniser, quick_trainer
 from tests.unit.callbacks.wandb_file import read_offline_run
-from video_adapt.callbacks import Cost, Evaluation, PeakMemory, WandbTracker, run_directory
+from video_adapt.callbacks import (
+    Cost,
+    Evaluation,
+    MediaBudget,
+    PeakMemory,
+    WandbTracker,
+    run_directory,
+)
 from video_adapt.callbacks.tracking import log_settings, wandb_mode
 
 
@@ -92,3 +100,38 @@ def test_whole_run_is_tracked(tmp_path, stranger, monkeypatch, mode):
     key = "val/confusion/filenames"
     ((picture,),) = [row[key] for row in run.history if key in row]
     assert (run.files / picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """Writes a picture of one pixel and of any size from 100 bytes."""
+
+    def write(name, size):
+        path = tmp_path / f"{name}.png"
+        Image.new("L", (1, 1)).save(path)
+        path.write_bytes(path.read_bytes().ljust(size, b" "))
+        return path
+
+    return write
+
+
+def test_pictures_beyond_the_budget_are_counted_and_said_once(
+    tmp_path, stranger, monkeypatch, picture, caplog
+):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    tracker = WandbTracker(tmp_path, media=MediaBudget(number=2, megabytes=0.001))
+    for step, (name, size) in enumerate([("a", 600), ("b", 600), ("c", 300), ("d", 100)]):
+        tracker.show(f"val/{name}", picture(name, size), step)
+    wandb.finish()
+    run = read_offline_run(tmp_path)
+    shown = {key for row in run.history for key in row if key.endswith("filenames")}
+    assert shown == {"val/a/filenames", "val/c/filenames"}
+    assert run.summary["media/left_out"] == 2
+    (said,) = [record.getMessage() for record in caplog.records if "media" in record.getMessage()]
+    assert "2 pictures or 0.001 MB of a run; val/b and others" in said
+
+
+def test_a_run_of_an_agent_belongs_to_the_project_of_its_sweep(tmp_path, monkeypatch):
+    assert WandbTracker(tmp_path)._wandb_init["project"] == "video-adapt"
+    monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
+    assert "project" not in WandbTracker(tmp_path)._wandb_init
