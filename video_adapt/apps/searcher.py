@@ -72,7 +72,7 @@ class Searcher:
     Example::
 
         from video_adapt import Searcher
-        search = Searcher("runs/demo/retrieval/taught_by_one_0/checkpoints/best.ckpt", "videos.index")
+        search = Searcher("runs/own_captions/checkpoints/best.ckpt", "videos.index")
         print(search("a red square moves left").top(3))
     """
 
