@@ -7,7 +7,7 @@ from tests.contracts.helpers import CLASSES, load, save, video
 from video_adapt import baselines, methods
 from video_adapt.adapters import ExpandedAttention, STAdapter
 from video_adapt.backbones import CLIP
-from video_adapt.baselines import OpenVCLIP
+from video_adapt.baselines import OpenVCLIP, ZeroShotCLIP
 from video_adapt.batches import ClipBatch
 from video_adapt.callbacks.cost import count_multiply_adds
 from video_adapt.errors import WeightsError
@@ -91,7 +91,8 @@ def test_no_method_is_left_out():
     classes = {type(build(tiny_clip())).__name__ for build in BUILDERS.values()}
     listed = [getattr(room, name) for room in (methods, baselines) for name in room.__all__]
     tasks = [kind for kind in listed if kind.job == OpenVocabularyTask.job]
-    assert classes == {kind.__name__ for kind in tasks}
+    # Nothing of it trains: it has tests of its own.
+    assert classes == {kind.__name__ for kind in tasks} - {ZeroShotCLIP.__name__}
 
 
 @pytest.mark.parametrize("vocabulary", [TRAIN, NOVEL], ids=["train", "novel"])
