@@ -9,6 +9,7 @@ from .ema import EMA
 from .evaluation import Evaluation
 from .gpu_memory import PeakMemory
 from .open_vocabulary_evaluation import OpenVocabularyEvaluation
+from .preemption import Preemption
 from .progress import Progress
 from .retrieval_evaluation import RetrievalEvaluation
 from .save_config import SaveConfig
@@ -28,6 +29,7 @@ __all__ = [
     "MediaBudget",
     "OpenVocabularyEvaluation",
     "PeakMemory",
+    "Preemption",
     "Progress",
     "RetrievalEvaluation",
     "SaveConfig",

@@ -1,6 +1,6 @@
 """Weights of other hands: read safely, renamed by rule, loaded strictly, accounted for, hashed."""
 
-from .files import is_torchscript, read_checkpoint, read_state, read_torchscript
+from .files import first_whole, is_torchscript, read_checkpoint, read_state, read_torchscript
 from .fingerprint import digest
 from .ledger import LoadReport
 from .load import check_fit, load_strictly
@@ -12,6 +12,7 @@ __all__ = [
     "check_fit",
     "convert_keys",
     "digest",
+    "first_whole",
     "is_torchscript",
     "load_strictly",
     "read_checkpoint",

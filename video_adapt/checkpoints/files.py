@@ -1,9 +1,10 @@
 """Reading files of weights safely, whoever wrote them."""
 
+import logging
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from video_adapt.errors import WeightsError
+
+logger = logging.getLogger(__name__)
 
 # Keys under which training frameworks keep the weights, and data-parallel training's prefix.
 _CONTAINERS = ("state_dict_ema", "state_dict", "model_state", "model", "module")
@@ -30,9 +33,35 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         WeightsError: If the file is missing, damaged, or holds anything but plain values.
     """
     content = _read(Path(path))
+    _check_sums(Path(path))
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
     return content
+
+
+def first_whole(paths: Sequence[str | Path]) -> tuple[Path, dict[str, Any]]:
+    """Read the first of several checkpoints that is whole; the others are named in a warning.
+
+    Args:
+        paths: In the order in which they are wanted, at least one.
+
+    Returns:
+        The file and what :func:`read_checkpoint` says of it.
+
+    Raises:
+        WeightsError: If none is whole; says it of the first.
+    """
+    faults: list[WeightsError] = []
+    for path in map(Path, paths):
+        try:
+            content = read_checkpoint(path)
+        except WeightsError as error:
+            faults.append(error)
+            continue
+        for fault in faults:
+            logger.warning("%s; taking %s instead", str(fault).rpartition(";")[0], path)
+        return path, content
+    raise faults[0]
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -98,6 +127,15 @@ def _read(path: Path) -> Any:
         ) from error
     except _UNREADABLE as error:
         raise _damaged(path, error) from error
+
+
+def _check_sums(path: Path) -> None:
+    """Compare every tensor with its check sum, which torch does not."""
+    if not zipfile.is_zipfile(path):
+        return  # the format of torch before 1.6 has none
+    with zipfile.ZipFile(path) as archive:
+        if (part := archive.testzip()) is not None:
+            raise _damaged(path, ValueError(f"check sum of {part}"))
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:
