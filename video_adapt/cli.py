@@ -46,6 +46,7 @@ from .checkpoints import read_checkpoint
 from .cli_messages import explain
 from .errors import ConfigurationError
 from .reports.media import show_media
+from .tasks.base import sharding_refused
 
 logger = logging.getLogger(__name__)
 FOUND_BY_LIGHTNING = ("best", "last", "hpc")
@@ -72,6 +73,7 @@ EVALUATIONS: dict[str, type[EvaluationCallback[Any]]] = {
     "retrieval": RetrievalEvaluation,
     "open_vocabulary": OpenVocabularyEvaluation,
 }
+SHARDING = ("fsdp", "deepspeed")  # Lightning says of them only that they want a GPU
 ALWAYS: tuple[type[Callback], ...] = (EffectiveBatch, PeakMemory, Cost, Chance, Watchdog)
 
 
@@ -163,6 +165,8 @@ class VideoAdaptCLI(LightningCLI):
         self._check_lists()
         self._share_cores()
         given = self._get(self.config_init, "trainer")
+        if str(given["strategy"]).startswith(SHARDING):
+            raise sharding_refused(given["strategy"])
         if given["logger"] is None or given["logger"] is True:
             kwargs["logger"] = self._trackers()
         if given["plugins"] is None:

@@ -90,6 +90,13 @@ def test_two_processes_detect_as_one(detection, tmp_path, one_thread):
     assert by_one == by_two
 
 
+def test_sharded_weights_are_refused_in_one_line(experiment, tmp_path, refused):
+    path = experiment(tmp_path)
+    for name in ("fsdp", "deepspeed_stage_2"):
+        said = refused("fit", "-c", path, f"--trainer.strategy={name}")
+        assert f"trainer.strategy {name} takes weights apart" in said
+
+
 @pytest.fixture
 def alone():
     """A group of one process: data-parallel training has all its duties but company."""

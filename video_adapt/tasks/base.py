@@ -70,12 +70,7 @@ class Task(LightningModule):
         super().setup(stage)
         strategy = self.trainer.strategy
         if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
-            raise ConfigurationError(
-                f"trainer.strategy {type(strategy).__name__} takes weights apart, checkpoints of "
-                "what trains need them whole; take ddp, where frozen weights cost no gradient and "
-                "no optimiser state, and where memory is short precision=bf16-mixed and a smaller "
-                "data.loader.batch_size"
-            )
+            raise sharding_refused(type(strategy).__name__)
 
     @abstractmethod
     def parameter_groups(self, spec: Any) -> list[dict[str, Any]]:
@@ -138,6 +133,15 @@ class Task(LightningModule):
                     f"{error}; give the experiment file of the run that wrote the checkpoint"
                 ) from error
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+
+def sharding_refused(strategy: str) -> ConfigurationError:
+    """What to say of a strategy that takes weights apart."""
+    return ConfigurationError(
+        f"trainer.strategy {strategy} takes weights apart, checkpoints of what trains need them "
+        "whole; take ddp, where frozen weights cost no gradient and no optimiser state, and where "
+        "memory is short precision=bf16-mixed and a smaller data.loader.batch_size"
+    )
 
 
 def _class_path(cls: type) -> str:
