@@ -133,7 +133,7 @@ def _report(sweep: "Sweep", study: "Study", out: Path) -> str:
 
 def _register(sweep: "Sweep", project: str) -> int:
     """Hand the file to W&B's own command, which answers with that of the agent."""
-    from video_adapt.callbacks.tracking import wandb_mode
+    from video_adapt.wandb_account import wandb_mode
 
     if wandb_mode() != "online":
         raise ConfigurationError(

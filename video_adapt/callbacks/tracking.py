@@ -1,27 +1,24 @@
 """Where a run writes: its folder, and Weights & Biases with or without an account."""
 
 import logging
-import netrc
 import os
-import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from video_adapt.wandb_account import wandb_mode
+
 if TYPE_CHECKING:
     from wandb import Run
 
 logger = logging.getLogger(__name__)
-
-_DEFAULT_SERVER = "https://api.wandb.ai"
 
 
 @dataclass(frozen=True)
@@ -112,17 +109,6 @@ class WandbTracker(WandbLogger):
         self.experiment.summary["media/left_out"] = self.num_left_out
 
 
-def wandb_mode() -> str:
-    """What ``WANDB_MODE`` says; without it, offline if there is no key or no way to the server.
-
-    W&B itself would read that variable only once in a process.
-    """
-    if given := os.environ.get("WANDB_MODE"):
-        return given
-    server = os.environ.get("WANDB_BASE_URL", _DEFAULT_SERVER)
-    return "online" if _has_key(server) and _is_reachable(server) else "offline"
-
-
 def finish_tracking(*, failed: bool = False) -> None:
     """End the W&B run of this process, if any, so that the next command does not write into it."""
     wandb = sys.modules.get("wandb")  # importing it takes a second, and unused it has no run
@@ -160,24 +146,3 @@ def log_settings(trainer: Trainer, settings: dict[str, Any]) -> None:
     """Give the settings of the run to every logger."""
     for tracker in trainer.loggers:
         tracker.log_hyperparams(settings)
-
-
-def _has_key(server: str) -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    host = urlsplit(server).hostname or ""
-    try:
-        return netrc.netrc(path).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
-def _is_reachable(server: str, timeout_s: float = 3.0) -> bool:
-    parts = urlsplit(server)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        with socket.create_connection((parts.hostname or "", port), timeout=timeout_s):
-            return True
-    except OSError:
-        return False

@@ -7,7 +7,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from video_adapt.callbacks import WandbTracker
-from video_adapt.callbacks.tracking import log_picture, wandb_mode
+from video_adapt.callbacks.tracking import log_picture
+from video_adapt.wandb_account import wandb_mode
 
 from .document import Picture
 from .kinds import kind_of

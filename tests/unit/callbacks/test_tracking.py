@@ -15,7 +15,8 @@ from video_adapt.callbacks import (
     WandbTracker,
     run_directory,
 )
-from video_adapt.callbacks.tracking import log_settings, wandb_mode
+from video_adapt.callbacks.tracking import log_settings
+from video_adapt.wandb_account import wandb_mode
 
 
 @pytest.fixture
