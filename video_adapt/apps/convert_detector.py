@@ -23,7 +23,7 @@ from video_adapt.methods.adatad.convert import load_published, towers_of
 from video_adapt.tasks import DetectionTask
 
 from .convert import Converted, refuse_options, require_option
-from .feature_extractor import read_experiment
+from .experiment_file import read_experiment
 
 
 def check(args: argparse.Namespace) -> None:

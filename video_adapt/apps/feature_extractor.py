@@ -1,25 +1,24 @@
 """The features that a detector sees of a video, one vector per grid position, to be stored."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from data_modules import WindowDataModule
 from data_modules.base import plain
 from video_adapt.backbones.base import Backbone
 from video_adapt.checkpoints import digest
-from video_adapt.cli import VideoAdaptCLI
 from video_adapt.errors import ConfigurationError
 from video_adapt.tasks.detection import resample
 from video_adapt.video import SlidingWindows
 
 from .detector import OnProgress, SegmentDetector
+from .experiment_file import read_experiment
 from .recogniser import find_device
 from .window_stream import WindowCutter
 
@@ -192,33 +191,3 @@ class FeatureExtractor:
             "vectors_per_s": 1 / first.step_s,
         }
         return VideoFeatures(torch.cat(parts), facts)
-
-
-class _Parsed(VideoAdaptCLI):
-    """The command line of training, stopped behind its parser."""
-
-    def before_instantiate_classes(self) -> None:
-        """Nothing is trained."""
-
-    def instantiate_classes(self) -> None:
-        """Nothing is built."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        return
-
-
-def read_experiment(path: str | Path, *words: str) -> Namespace:
-    """Everything that an experiment file says, includes and defaults filled in.
-
-    Args:
-        path: The file.
-        *words: What else stands on the command line, such as ``--data.init_args.root=videos``.
-    """
-    before = sys.argv[1:]
-    # Where Lightning looks; a seed would be announced.
-    sys.argv[1:] = ["fit", "--config", str(path), "--seed_everything=false", *words]
-    try:
-        config: Namespace = _Parsed("fit").config.fit
-    finally:
-        sys.argv[1:] = before
-    return config

@@ -1,26 +1,23 @@
 """``video-adapt recognise``: what is happening in these videos?"""
 
 import argparse
-import csv
-import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from video_adapt.errors import ConfigurationError, VideoDecodeError
 
-from .outputs import whole_file
+from .recognitions import clock as clock
+from .recognitions import describe, write_results
 
 if TYPE_CHECKING:
-    from video_adapt.reports.sheets import SheetRow
-
-    from .recogniser import Recognition
+    from .recogniser import Recogniser, Recognition
 
 logger = logging.getLogger(__name__)
 
-HELP = "name what happens in videos, with a trained checkpoint"
+HELP = "name what happens in videos, in classes of training or typed ones"
 
 
 def __getattr__(name: str) -> Any:
@@ -34,8 +31,14 @@ def __getattr__(name: str) -> Any:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("checkpoint", type=Path, help="checkpoint written by training")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        help="checkpoint written by training; for zero-shot CLIP an experiment file on ZeroShot or "
+        "MODEL:WEIGHTS, e.g. ViT-B-16-quickgelu:openai",
+    )
     parser.add_argument("videos", nargs="+", type=Path, help="video files, or folders of them")
+    _add_class_arguments(parser)
     parser.add_argument("--top", type=int, default=5, help="labels per video (default 5)")
     parser.add_argument(
         "--window", type=float, metavar="SECONDS", help="one result per stretch of this length"
@@ -53,21 +56,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_class_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME|FILE|FOLDER",
+        help="classes to tell apart, of a model whose classes are text: names; one file (.txt a "
+        "name per line, .csv with name and description, .json class file); or one folder with a "
+        "folder of example videos per class, to which residual networks on a frozen CLIP are "
+        "fitted first. Default: those of training",
+    )
+    parser.add_argument(
+        "--descriptions", type=Path, metavar="FILE", help="JSON {class: sentence about it}"
+    )
+    parser.add_argument(
+        "--templates",
+        nargs="+",
+        metavar="TEXT|FILE|SET",
+        help="sentences around the name, {} in its place: themselves, a file with one per line, "
+        "`published` (the 28 of FROSTER) or `name` (the name alone). Default: as in training",
+    )
+    parser.add_argument(
+        "--reject-below",
+        type=float,
+        metavar="P",
+        help="call it `none of these` where the best label is less probable than P. It is a "
+        "probability among these classes: it says which fits best, not that one fits, so P holds "
+        "for one list of classes alone; list what else may be seen, too. With examples, what it "
+        "does to held-out ones is told",
+    )
+    parser.add_argument(
+        "--save", type=Path, metavar="FILE.ckpt", help="keep what was fitted to examples"
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        default=Path("runs/feature_cache"),
+        help="where features of examples are kept (default runs/feature_cache)",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Recognise all videos; 1 if any of them could not be read.
 
     Raises:
-        ConfigurationError: If an option makes no sense or there is no video.
+        ConfigurationError: If an option makes no sense, classes cannot be told apart, or there is
+            no video.
         WeightsError: If the checkpoint cannot be used.
     """
-    if args.top < 1:
-        raise ConfigurationError(f"--top {args.top} asks for no label; give 1 or more")
+    _check(args)
     videos = list(find_videos(args.videos))
     if not videos:
         raise ConfigurationError(f"{args.videos[0]}: no video in this folder; name files instead")
-    from .recogniser import Recogniser
-
-    recognise = Recogniser(args.checkpoint, device=args.device)
+    recognise = _recogniser(args)
     found: list[Recognition] = []
     broken: dict[str, str] = {}
     quiet = "-" in (args.json, args.csv)
@@ -80,11 +122,68 @@ def run(args: argparse.Namespace) -> int:
             continue
         found += results if args.plot else [r._replace(frames=r.frames[:0]) for r in results]
         if not quiet:
-            sys.stdout.write(describe(results, args.top))
-    _write(args, found, broken)
+            sys.stdout.write(describe(results, args.top, args.reject_below))
+    write_results(args, found, broken)
     if broken:
         sys.stderr.write(f"{len(broken)} of {len(videos)} videos could not be read\n")
     return 1 if broken else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.top < 1:
+        raise ConfigurationError(f"--top {args.top} asks for no label; give 1 or more")
+    if args.reject_below is not None and not 0 < args.reject_below <= 1:
+        raise ConfigurationError(
+            f"--reject-below {args.reject_below:g} is no probability; give one above 0, at most 1"
+        )
+    if args.descriptions and not args.classes:
+        raise ConfigurationError("--descriptions are of typed classes; give --classes with them")
+
+
+def _recogniser(args: argparse.Namespace) -> "Recogniser":
+    from .recogniser import Recogniser
+    from .typed_classes import read_templates, read_vocabulary
+
+    templates = read_templates(args.templates) if args.templates else None
+    if args.classes and len(args.classes) == 1 and Path(args.classes[0]).is_dir():
+        recognise = _fitted(args, templates)
+    else:
+        if args.save:
+            raise ConfigurationError("--save keeps what was fitted; give --classes FOLDER with it")
+        classes = read_vocabulary(args.classes, args.descriptions) if args.classes else None
+        recognise = Recogniser(
+            args.checkpoint, classes=classes, templates=templates, device=args.device
+        )
+    if args.reject_below is not None and len(recognise.class_names) < 2:
+        raise ConfigurationError(
+            "--reject-below with one class, whose probability is 1 whatever is seen; list what "
+            "else may be seen as a class"
+        )
+    return recognise
+
+
+def _fitted(args: argparse.Namespace, templates: Sequence[str] | None) -> "Recogniser":
+    """Fit a recogniser to a folder of examples, say how it went, and keep it where wanted."""
+    from data_modules.class_split import read_descriptions
+
+    from .few_shot import fit_examples, require_new, save_fitted
+    from .few_shot_examples import read_examples
+    from .recogniser import Recogniser, find_device
+    from .recogniser_model import open_model
+    from .typed_classes import vocabulary_of
+
+    if args.save:
+        require_new(args.save)
+    examples = read_examples(Path(args.classes[0]))
+    told = read_descriptions(args.descriptions) if args.descriptions else None
+    vocabulary = vocabulary_of(examples.names, told)
+    start = open_model(args.checkpoint, find_device(args.device), vocabulary)
+    fitted = fit_examples(start, examples, vocabulary, templates=templates, cache=args.cache)
+    sys.stderr.write(fitted.report.render(args.reject_below))
+    if args.save:
+        save_fitted(fitted.model, args.save)
+        sys.stderr.write(f"{args.save}: what was fitted\n")
+    return Recogniser(fitted.model, device=args.device)
 
 
 def find_videos(paths: Iterable[Path]) -> Iterator[Path]:
@@ -97,97 +196,6 @@ def find_videos(paths: Iterable[Path]) -> Iterator[Path]:
             yield from sorted(inside)
         else:
             yield path
-
-
-def describe(results: Sequence["Recognition"], top: int) -> str:
-    """Lines for a reader: the video, then its labels, one line per window if there are several."""
-    lines = [results[0].video]
-    if len(results) == 1:
-        lines += [f"  {score:6.1%}  {label}" for label, score in results[0].top(top)]
-    else:
-        for result in results:
-            labels = ", ".join(f"{label} {score:.0%}" for label, score in result.top(min(top, 3)))
-            lines.append(f"  {clock(result.start_s)} - {clock(result.end_s)}  {labels}")
-    return "\n".join(lines) + "\n"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as ``minutes:seconds``, the way players show them."""
-    minutes, rest = divmod(round(seconds, 1), 60)
-    return f"{int(minutes)}:{rest:04.1f}"
-
-
-def as_records(results: Iterable["Recognition"], top: int) -> list[dict[str, Any]]:
-    """Results as plain values."""
-    return [
-        {
-            "video": result.video,
-            "start_s": round(result.start_s, 3),
-            "end_s": round(result.end_s, 3),
-            "labels": [{"label": name, "score": score} for name, score in result.top(top)],
-        }
-        for result in results
-    ]
-
-
-def _write(
-    args: argparse.Namespace, found: Sequence["Recognition"], broken: dict[str, str]
-) -> None:
-    records = as_records(found, args.top)
-    if args.json:
-        failures = [{"video": video, "error": error} for video, error in broken.items()]
-        text = json.dumps({"results": records, "broken": failures}, indent=1, ensure_ascii=False)
-        _write_text(args.json, text + "\n")
-    if args.csv:
-        _write_rows(args.csv, records)
-    if args.plot and found:
-        _plot(args.plot, found, args.top)
-
-
-def _write_text(target: str, text: str) -> None:
-    if target == "-":
-        sys.stdout.write(text)
-    else:
-        with whole_file(target) as file:
-            file.write(text)
-
-
-def _write_rows(target: str, records: Iterable[dict[str, Any]]) -> None:
-    if target == "-":
-        _fill(sys.stdout, records)
-        return
-    with whole_file(target) as file:
-        _fill(file, records)
-
-
-def _fill(file: TextIO, records: Iterable[dict[str, Any]]) -> None:
-    table = csv.writer(file)
-    table.writerow(["video", "start_s", "end_s", "rank", "label", "score"])
-    for record in records:
-        for rank, entry in enumerate(record["labels"], start=1):
-            place = record["video"], record["start_s"], record["end_s"]
-            table.writerow([*place, rank, entry["label"], f"{entry['score']:.6g}"])
-
-
-def _plot(target: Path, found: Sequence["Recognition"], top: int) -> None:
-    """One picture of everything, or one per video where the target is a folder."""
-    from video_adapt.metrics import save_figure
-    from video_adapt.reports.sheets import plot_sheet
-
-    if target.suffix.lower() == ".png":
-        save_figure(plot_sheet([_sheet_row(result, top) for result in found]), target)
-        return
-    for number, video in enumerate(dict.fromkeys(result.video for result in found)):
-        rows = [_sheet_row(result, top) for result in found if result.video == video]
-        save_figure(plot_sheet(rows), target / f"{number:03d}_{Path(video).stem}.png")
-
-
-def _sheet_row(result: "Recognition", top: int) -> "SheetRow":
-    from video_adapt.reports.sheets import SheetRow
-
-    stretch = f"{clock(result.start_s)} - {clock(result.end_s)}"
-    title = "/".join(Path(result.video).parts[-2:])  # the folder often is the class
-    return SheetRow(title, stretch, result.frames, result.frame_times_s, result.top(min(top, 5)))
 
 
 def _with_progress(videos: Sequence[Path]) -> Iterator[Path]:

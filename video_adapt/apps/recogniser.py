@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from video_adapt import video as video_package
-from video_adapt.backbones import PixelSpec
 from video_adapt.batches import ClipBatch, DecodedClips
-from video_adapt.checkpoints import read_checkpoint
 from video_adapt.errors import ConfigurationError, VideoDecodeError, WeightsError
-from video_adapt.tasks import load_method
 from video_adapt.video import VideoReader
+from video_adapt.vocabulary import Vocabulary
+
+from .recogniser_model import RecogniserModel, open_model
+from .typed_classes import Descriptions, retell, vocabulary_of
 
 _BATCH = 4
 """Windows of a long video that pass the model together."""
@@ -57,53 +58,75 @@ class Recognition(NamedTuple):
         """The best label."""
         return self.top(1)[0][0]
 
+    def is_none(self, below: float | None) -> bool:
+        """Whether even the best label is less probable than a threshold; None rejects nothing.
+
+        A probability compares the classes given with one another: that one of them fits best says
+        little of whether it fits, so a threshold is of use for one list of classes alone.
+        """
+        return below is not None and self.top(1)[0][1] < below
+
 
 class Recogniser:
     """Recognises videos with one checkpoint, preparing them as in testing.
 
     Args:
-        checkpoint: A checkpoint written by training; it names its backbone.
+        checkpoint: A checkpoint written by training, which names its backbone; for zero-shot
+            recognition the experiment file of a zero-shot CLIP, or ``MODEL:WEIGHTS`` such as
+            ``ViT-B-16-quickgelu:openai``.
+        classes: Names of the classes to tell apart, of any model whose classes are text; None =
+            those of training.
+        descriptions: A sentence about each of these classes in their order, or by name.
+        templates: Sentences around the name, ``{}`` in its place; None = as in training, or the
+            28 of FROSTER.
         device: ``auto`` takes a GPU where there is one, or a name that torch understands.
         **components: Constructor arguments that the checkpoint cannot hold, such as a backbone
             that was built in Python.
 
     Raises:
         WeightsError: If the checkpoint is missing, not ours, or says nothing about its input.
-        ConfigurationError: If the device does not exist.
+        ConfigurationError: If the device does not exist, the model knows no other classes than
+            those of its training, or classes cannot be told apart.
 
     Example::
 
         from video_adapt import Recogniser
         recognise = Recogniser("runs/demo/checkpoints/best.ckpt")
         print(recognise("video.mp4").top(3))
+        recognise = Recogniser("froster.ckpt", classes=["pouring coffee", "arm wrestling"])
     """
 
-    def __init__(self, checkpoint: str | Path, *, device: str = "auto", **components: Any) -> None:
+    def __init__(
+        self,
+        checkpoint: str | Path | RecogniserModel,
+        *,
+        classes: Sequence[str] | Vocabulary | None = None,
+        descriptions: Descriptions | None = None,
+        templates: Sequence[str] | None = None,
+        device: str = "auto",
+        **components: Any,
+    ) -> None:
         self.device = find_device(device)
-        record = read_checkpoint(checkpoint).get("video_adapt", {})
-        if "frames_per_chunk" in (record.get("input") or {}):
-            raise WeightsError(
-                f"{checkpoint}: finds segments in long videos; use `video-adapt detect`"
-            )
-        if "max_words" in (record.get("input") or {}):
-            raise WeightsError(
-                f"{checkpoint}: compares videos with sentences; use `video-adapt search`"
-            )
-        method: Any = load_method(checkpoint, map_location=self.device, **components)
-        self.method = method.to(self.device)
-        if (recipe := record.get("input")) is None:
-            raise WeightsError(
-                f"{checkpoint}: does not say how its videos were prepared; train it with a data "
-                "module of this project"
-            )
-        self.class_names: list[str] = list(record["class_names"])
+        if descriptions is not None and classes is None:
+            raise ConfigurationError("descriptions are of typed classes; give classes with them")
+        vocabulary = None if classes is None else vocabulary_of(classes, descriptions)
+        model = (
+            checkpoint
+            if isinstance(checkpoint, RecogniserModel)
+            else open_model(checkpoint, self.device, vocabulary, **components)
+        )
+        self.method = model.method
+        self.class_names = list(model.class_names)
+        if vocabulary is not None or templates is not None:
+            source = "the model" if isinstance(checkpoint, RecogniserModel) else checkpoint
+            self.class_names = list(retell(self.method, vocabulary, templates, source=source))
+        recipe, pixels = model.recipe, self.method.backbone.pixels
         self._views: int = recipe["eval_views"]
         self._short_side: int | None = recipe["short_side"]
-        self._sampler = build_part(recipe["sampler"], checkpoint)
-        pixels: PixelSpec = method.backbone.pixels
+        self._sampler = build_part(recipe["sampler"], str(checkpoint))
         transform = dict(recipe["transform"])
         transform["size"] = transform["size"] or pixels.image_size
-        self._transform = build_part(transform, checkpoint)
+        self._transform = build_part(transform, str(checkpoint))
         self._normalisation = pixels.mean, pixels.std
 
     def __call__(self, video: str | Path) -> Recognition:

@@ -25,7 +25,7 @@ from video_adapt.reports import sheets
 def method(monkeypatch):
     method = ColourMethod()
     monkeypatch.setattr(
-        "video_adapt.apps.recogniser.load_method", lambda path, **components: method
+        "video_adapt.apps.recogniser_model.load_method", lambda path, **components: method
     )
     return method
 
@@ -186,6 +186,74 @@ def test_a_picture_names_the_folder_of_a_video_too(method, checkpoint, tmp_path,
     monkeypatch.setattr(metrics, "save_figure", lambda figure, path: None)
     run(checkpoint, write_video(tmp_path / "jumps" / "a.mp4", ["red"]), "--plot", "x.png")
     assert titles == ["jumps/a.mp4"]
+
+
+def test_what_no_label_fits_well_enough_is_none_of_these(method, checkpoint, tmp_path, capsys):
+    video = write_video(tmp_path / "v.mp4", ["red", "blue"])
+    assert run(checkpoint, video, "--window", 2, "--reject-below", 0.6) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("  none of these")
+    assert run(checkpoint, video, "--window", 1, "--reject-below", 0.6) == 0
+    assert "none of these" not in capsys.readouterr().out
+    assert run(checkpoint, write_video(tmp_path / "w.mp4", ["red", "blue"] * 2), "--window", 2) == 0
+    assert "none of these" not in capsys.readouterr().out
+
+
+def test_a_window_that_is_rejected_keeps_its_line(method, checkpoint, tmp_path, capsys):
+    video = write_video(tmp_path / "v.mp4", ["red", "red", "red", "blue"])
+    assert run(checkpoint, video, "--window", 2, "--reject-below", 0.6, "--csv", "-") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert next(row["label"] for row in rows if row["start_s"] == "0.0") == "red"
+    rejected = [row for row in rows if row["start_s"] == "2.0"]
+    assert (rejected[0]["label"], rejected[0]["rank"], rejected[0]["score"]) == (
+        *("none of these", "0"),
+        "",
+    )
+    assert len(rejected) == 4
+    assert run(checkpoint, video, "--window", 2, "--reject-below", 0.6) == 0
+    assert capsys.readouterr().out.splitlines()[2].startswith("  0:02.0 - 0:04.0  none of these; ")
+
+
+def test_json_tells_of_rejection_where_there_is_a_threshold(method, checkpoint, tmp_path, capsys):
+    video = write_video(tmp_path / "v.mp4", ["red", "blue"])
+    run(checkpoint, video, "--json", "-", "--reject-below", 0.9)
+    assert json.loads(capsys.readouterr().out)["results"][0]["rejected"] is True
+    run(checkpoint, video, "--json", "-", "--reject-below", 0.1)
+    assert json.loads(capsys.readouterr().out)["results"][0]["rejected"] is False
+    run(checkpoint, video, "--json", "-")
+    assert "rejected" not in json.loads(capsys.readouterr().out)["results"][0]
+
+
+def test_a_picture_says_what_is_none(method, checkpoint, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(sheets, "plot_sheet", lambda rows: shown.extend(r.subtitle for r in rows))
+    monkeypatch.setattr(metrics, "save_figure", lambda figure, path: None)
+    video = write_video(tmp_path / "v.mp4", ["red", "blue"])
+    run(checkpoint, video, "--plot", "x.png", "--reject-below", 0.9)
+    assert shown == ["none of these, 0:00.0 - 0:02.0"]
+
+
+@pytest.mark.parametrize("below", ["0", "1.2", "nan", "-1"])
+def test_a_threshold_is_a_probability(method, checkpoint, tmp_path, below):
+    video = write_video(tmp_path / "v.mp4", ["red"])
+    with pytest.raises(ConfigurationError, match="is no probability"):
+        run(checkpoint, video, f"--reject-below={below}")
+
+
+def test_descriptions_without_classes(method, checkpoint, tmp_path):
+    video = write_video(tmp_path / "v.mp4", ["red"])
+    with pytest.raises(ConfigurationError, match="give --classes"):
+        run(checkpoint, video, "--descriptions", "d.json")
+    with pytest.raises(ConfigurationError, match="give classes"):
+        Recogniser(checkpoint, descriptions=["red as blood"])
+
+
+def test_a_method_without_text_knows_its_own_classes_alone(method, checkpoint, tmp_path):
+    method.class_names = COLOURS
+    video = write_video(tmp_path / "v.mp4", ["red"])
+    with pytest.raises(
+        ConfigurationError, match=r"colours\.ckpt: ColourMethod tells the 3 classes"
+    ):
+        run(checkpoint, video, "--classes", "red", "blue")
 
 
 @pytest.mark.parametrize(
