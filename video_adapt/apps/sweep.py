@@ -82,8 +82,9 @@ def _run_trials(sweep: "Sweep", study: "Study", out: Path, most: int) -> None:
     while (claim := study.claim(most)) is not None:
         sys.stdout.write(f"trial {claim.trial.number}: {describe(claim.point)}\n")
         sys.stdout.flush()
-        outcome = _run_one(sweep, study, claim)
-        study.finish(claim, outcome)
+        with claim.lock:
+            outcome = _run_one(sweep, study, claim)
+            study.finish(claim, outcome)
         _report(sweep, study, out)
         value = "" if outcome.value is None else f"{sweep.metric} {outcome.value:.4g}, "
         sys.stdout.write(

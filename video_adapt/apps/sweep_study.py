@@ -14,6 +14,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from video_adapt.errors import ConfigurationError
 
@@ -110,7 +111,7 @@ class Study:
                 pruner=_pruner(self._sweep),
                 load_if_exists=True,
             )
-        except (ValueError, ImportError, OSError) as error:
+        except (ValueError, ImportError, OSError, SQLAlchemyError) as error:
             place = " ".join(str(error).split())
             raise ConfigurationError(
                 f"--storage {storage}: {place}; name a file, or a URL as sqlite:///sweep.db"
@@ -227,7 +228,8 @@ class Study:
 
     def _sampler(self, done: int, most: int) -> BaseSampler:
         """A sampler whose draws depend on the seed and the number of trials, not on the process."""
-        seed = self._seed + done
+        digest = hashlib.sha256(f"{self._seed} {done}".encode()).digest()
+        seed = int.from_bytes(digest[:4])
         if self._sweep.method == "bayes":
             first = min(10, max(2, most // 3))
             return TPESampler(seed=seed, n_startup_trials=first, constant_liar=True)
