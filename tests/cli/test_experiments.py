@@ -27,7 +27,8 @@ from video_adapt.tasks import (
 from video_adapt.video import FrameSampler, MomentSampler, WindowSampler
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted(p for p in (ROOT / "experiments").rglob("*.yaml") if "_base" not in p.parts)
+NO_EXPERIMENTS = {"_base", "comparisons", "sweeps"}
+FILES = sorted(p for p in (ROOT / "experiments").rglob("*.yaml") if not NO_EXPERIMENTS & {*p.parts})
 CLASSES = ["opening", "closing"]
 
 every_file = pytest.mark.parametrize(
