@@ -28,7 +28,7 @@ class LoRABlockAdapter(BlockAdapter):
 
     def __init__(self, layers: Mapping[Matrix, nn.Module]) -> None:
         super().__init__()
-        self.layers = nn.ModuleDict({**layers})
+        self.layers = nn.ModuleDict({str(matrix): layer for matrix, layer in layers.items()})
 
     def multiply(self, matrix: Matrix, layer: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
         """Apply one of the block's matrices and its edit."""
