@@ -1,6 +1,7 @@
 """Classes that a user types: names, sentences about them, the words around them, or files of it."""
 
 import csv
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from video_adapt.errors import AnnotationError, ConfigurationError
 from video_adapt.tasks import OpenVocabularyTask, Prompts, TextHead
 from video_adapt.tasks.prompts import TEMPLATES
 from video_adapt.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 TYPED = "typed"
 NAMED_TEMPLATES = {"published": TEMPLATES, "name": ("{}",)}
@@ -133,6 +136,12 @@ def retell(
     known: Any = method
     if isinstance(method, OpenVocabularyTask):
         classes = vocabulary or method.vocabulary
+        if any(method.vocabulary.descriptions) and not any(classes.descriptions):
+            logger.warning(
+                "%s: learnt names with a sentence about each class; the typed ones have none, "
+                "which --descriptions can change",
+                source,
+            )
         method.tell(classes, words_for(classes, templates, method.prompts))
         return classes.classes
     if not isinstance(getattr(method, "head", None), TextHead):

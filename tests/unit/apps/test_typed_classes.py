@@ -130,6 +130,17 @@ def test_every_open_vocabulary_recogniser_takes_typed_classes(name):
     torch.testing.assert_close(method(video(2)), expected)
 
 
+def test_names_alone_are_told_apart_from_those_with_sentences(caplog):
+    method = BUILDERS["open_vclip"](tiny_clip())
+    retell(method, TOLD, None, source="x")
+    assert not caplog.messages
+    retell(method, PLAIN, None, source="x.ckpt")
+    (line,) = caplog.messages
+    assert line.startswith("x.ckpt: learnt names with a sentence about each class; the typed ones")
+    retell(method, PLAIN, None, source="x.ckpt")
+    assert len(caplog.messages) == 1
+
+
 def test_templates_alone_leave_the_classes_of_training():
     method = BUILDERS["open_vclip"](tiny_clip()).eval()
     assert retell(method, None, ("{}",), source="x") == TRAIN.classes
