@@ -19,6 +19,7 @@ TRAINER_COMMANDS = {
 APPS = (
     *("recognise", "detect", "search", "features", "report", "prepare"),
     *("data_check", "split_classes", "ratios", "sweep", "convert", "world", "bench"),
+    *("doctor", "reproduce"),
 )
 
 
