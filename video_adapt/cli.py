@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 
 import data_modules
 
@@ -33,6 +34,7 @@ from .callbacks import (
     MediaBudget,
     OpenVocabularyEvaluation,
     PeakMemory,
+    Preemption,
     Progress,
     RetrievalEvaluation,
     SaveConfig,
@@ -40,16 +42,16 @@ from .callbacks import (
     Watchdog,
 )
 from .callbacks.evaluation_hooks import EvaluationCallback
+from .callbacks.preemption import Interrupted, RunStopped
 from .callbacks.table import run_table
 from .callbacks.tracking import finish_tracking
-from .checkpoints import read_checkpoint
 from .cli_messages import explain
-from .errors import ConfigurationError
+from .cli_resume import find_start, go_on_line, is_begun, named_error
+from .errors import ConfigurationError, WeightsError
 from .reports.media import show_media
 from .tasks.base import sharding_refused
 
 logger = logging.getLogger(__name__)
-FOUND_BY_LIGHTNING = ("best", "last", "hpc")
 SPLITS: dict[str, tuple[data_modules.annotations.Split, ...]] = {
     "fit": ("train", "val"),
     "validate": ("val",),
@@ -141,19 +143,20 @@ class VideoAdaptCLI(LightningCLI):
             WeightsError: If the checkpoint is missing, damaged or none.
         """
         self._run_dir = Path(self._get(self.config, "run_dir"))
-        checkpoint = self._get(self.config, "ckpt_path")
-        self._resuming = checkpoint is not None
-        if self._resuming and checkpoint not in FOUND_BY_LIGHTNING:
-            read_checkpoint(checkpoint)
+        given = self._get(self.config, "ckpt_path")
+        self._start = find_start(given, self._run_dir, command=self._command)
+        self._resuming = self._start.checkpoint is not None
+        path = str(self._start.checkpoint) if self._resuming else None
+        self.config[self._command]["ckpt_path"] = path
         replacing = self._resuming or self._get(self.config, "overwrite")
         if self._command == "fit" and not replacing:
-            self._refuse_to_replace()
+            self._refuse_to_replace(unless_empty=given == "auto")
 
-    def _refuse_to_replace(self) -> None:
+    def _refuse_to_replace(self, *, unless_empty: bool) -> None:
         """Keep an earlier run's results; one that failed before it had any is no loss."""
-        checkpoints = sorted(self._run_dir.glob("checkpoints/*.ckpt"))
-        if checkpoints or (self._run_dir / "metrics.csv").exists():
-            go_on = f"go on with --ckpt_path {checkpoints[-1]}, " if checkpoints else ""
+        figures = (self._run_dir / "metrics.csv").exists() and not unless_empty
+        if figures or any(self._run_dir.glob("checkpoints/*.ckpt")):
+            go_on = "go on with --ckpt_path last, " if is_begun(self._run_dir) else ""
             raise ConfigurationError(
                 f"{self._run_dir} already holds a run; choose another --run_dir, {go_on}"
                 "or add --overwrite=true"
@@ -179,13 +182,21 @@ class VideoAdaptCLI(LightningCLI):
             callbacks.append(Progress())
         if self._command == "fit" and given["enable_checkpointing"] is not False:
             callbacks += self._checkpointing(callbacks)
+            if not any(isinstance(callback, Preemption) for callback in callbacks):
+                callbacks.append(Preemption())
         kwargs["callbacks"] = callbacks
         return super().instantiate_trainer(**kwargs)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except WeightsError as error:
+            raise named_error(error, self._start.checkpoint) from error
 
     def _trackers(self) -> list[Logger]:
         fitting = self._command == "fit"
         folder = self._run_dir if fitting else self._run_dir / self._command
-        table = run_table(folder, resume=fitting and self._resuming)
+        table = run_table(folder, resume=fitting and self._resuming, rows=self._start.table_rows)
         media = self._get(self.config_init, "media")
         return [table, WandbTracker(self._run_dir, name=self._run_dir.name, media=media)]
 
@@ -208,10 +219,11 @@ class VideoAdaptCLI(LightningCLI):
         copies = 4 if any(isinstance(callback, EMA | EpochAverage) for callback in given) else 3
         needed = copies * tasks.count_parameters(self.model).checkpoint_bytes
         self._run_dir.mkdir(parents=True, exist_ok=True)
-        if (free := shutil.disk_usage(self._run_dir).free) < 2 * needed:
+        needed *= 3  # the best one, the last one and the one before
+        if (free := shutil.disk_usage(self._run_dir).free) < needed:
             raise ConfigurationError(
                 f"{self._run_dir}: {free / 1e6:.0f} MB free on this disk, checkpoints need about "
-                f"{2 * needed / 1e6:.0f} MB; free some or choose another --run_dir"
+                f"{needed / 1e6:.0f} MB; free some or choose another --run_dir"
             )
         folder = self._run_dir / "checkpoints"
         headline = EVALUATIONS[self.model.job].headline
@@ -280,13 +292,33 @@ def run_trainer(args: Sequence[str]) -> int:
     os.environ.setdefault("WANDB_SILENT", "true")
     # Lightning starts further processes with the arguments of this one, so they belong here.
     sys.argv[1:] = args
+    # It does not see that the data module knows its place.
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
     try:
         VideoAdaptCLI(args[0])
+    except RunStopped as stop:
+        finish_tracking(failed=True)
+        return _say_stopped(args, stop)
+    except Interrupted:
+        finish_tracking(failed=True)
+        raise KeyboardInterrupt from None
     except BaseException:
         finish_tracking(failed=True)
         raise
     finish_tracking()
     return 0
+
+
+def _say_stopped(words: Sequence[str], stop: RunStopped) -> int:
+    """Name the command to go on; of several processes the first one speaks and tells by its code.
+
+    Lightning kills all of them at once where another one ends with a code.
+    """
+    first: Any = rank_zero_only
+    if first.rank != 0:
+        return 0
+    sys.stderr.write(f"video-adapt: {go_on_line(words, stop)}\n")
+    return stop.code
 
 
 def _options(parser: argparse.ArgumentParser) -> set[str]:

@@ -1,0 +1,202 @@
+"""Runs that are killed or stopped anywhere become what they would have become, for every job."""
+
+import csv
+import os
+import random
+import re
+import resource
+import shlex
+import signal
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+
+from tests.integration import test_open_vocabulary, test_retrieval
+from tests.integration.conftest import run
+
+captioned_world, retrieval = test_retrieval.captioned_world, test_retrieval.retrieval
+spoken_world, spoken = test_open_vocabulary.spoken_world, test_open_vocabulary.spoken
+
+AUTO = ("--ckpt_path", "auto")
+EVERY_STEP = ("--trainer.callbacks+=Preemption", "--trainer.callbacks.every_n_steps=1")
+TWO_EPOCHS = "--trainer.max_epochs=2"
+WORDS = {
+    "recognition": ("--trainer.callbacks+=EMA", "--trainer.callbacks.decay=0.5"),
+    "detection": (TWO_EPOCHS,),
+    "retrieval": (),
+    "open_vocabulary": (
+        TWO_EPOCHS,
+        "--model.init_args.optimizer.schedule.init_args.max_epochs=2",
+        "--trainer.callbacks+=EpochAverage",
+        "--trainer.callbacks.first_epoch=1",
+    ),
+}
+STATES = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers")
+COUNTS = ("epoch", "global_step", "THUMOSDataModule", "KineticsDataModule", "MSRVTTDataModule")
+TIMES = re.compile("step_ms|wait_share|search_|memory|time")
+
+
+def start(words, log, *, number=None, after_s=None):
+    """The command in a process of its own, which gets a signal after so much time of its own.
+
+    Returns its exit code and the time that it took. A process that is forked has nothing to import.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+            if number == signal.SIGKILL:
+                signal.signal(signal.SIGVTALRM, signal.SIG_DFL)  # no cleaning up either
+            elif number is not None:
+                signal.signal(signal.SIGVTALRM, lambda *_: os.kill(os.getpid(), number))
+            if number is not None:
+                signal.setitimer(signal.ITIMER_VIRTUAL, after_s)
+            code = run(*words)
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+
+
+@pytest.fixture(scope="module")
+def words_of(experiment, detection, retrieval, spoken):
+    """The command line of a job's run in a folder."""
+    one_by_one = {"loader": {"batch_size": 1, "eval_batch_size": 3, "num_workers": 0}}
+    write = {
+        "recognition": lambda folder: experiment(folder, epochs=2),
+        "detection": lambda folder: detection(folder, **one_by_one),
+        "retrieval": retrieval,
+        "open_vocabulary": spoken,
+    }
+
+    def get(job, folder):
+        folder.mkdir(exist_ok=True)
+        return ("fit", "-c", write[job](folder), *WORDS[job], *EVERY_STEP, *AUTO)
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, words_of):
+    """Folder of the uninterrupted run of a job, and the time that it took, made once."""
+    made = {}
+
+    def get(job):
+        if job not in made:
+            folder = tmp_path_factory.mktemp("whole")
+            code, took_s = start(words_of(job, folder), folder / "log")
+            assert code == 0, (folder / "log").read_text()
+            made[job] = folder / "run", took_s
+        return made[job]
+
+    return get
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
+def assert_equal(mine, other, place=""):
+    """Equal to the last bit."""
+    if isinstance(other, torch.Tensor):
+        assert torch.equal(mine, other), place
+    elif isinstance(other, dict):
+        assert mine.keys() == other.keys(), place
+        for key, value in other.items():
+            assert_equal(mine[key], value, f"{place}.{key}")
+    elif isinstance(other, list | tuple):
+        assert len(mine) == len(other), place
+        for number, value in enumerate(other):
+            assert_equal(mine[number], value, f"{place}.{number}")
+    else:
+        assert mine == other, place
+
+
+def figures(folder):
+    """Rows of the table, without what a clock says."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [
+            {key: value for key, value in row.items() if not TIMES.search(key)}
+            for row in csv.DictReader(file)
+        ]
+
+
+def compare(folder, expected):
+    checkpoints = [path.name for path in (expected / "checkpoints").iterdir()]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == sorted(checkpoints)
+    for name in checkpoints:
+        mine, other = (torch.load(f / "checkpoints" / name) for f in (folder, expected))
+        for part in STATES + COUNTS:
+            assert_equal(mine.get(part), other.get(part), f"{name} {part}")
+    assert figures(folder) == figures(expected)
+
+
+def killed_once(job, point, number, folder, words_of, whole):
+    """Interrupt a run at a share of its time, let it go on, compare it with the whole one."""
+    expected, took_s = whole(job)
+    words, log = words_of(job, folder), folder / "log"
+    code, _ = start(words, log, number=number, after_s=point * took_s)
+    died = -signal.SIGVTALRM if number == signal.SIGKILL else -signal.SIGTERM
+    # Behind the last step there is nothing to stop, and before the first nobody listens yet.
+    assert code in (died, 75, 0), log.read_text()
+    again, _ = start(words, log)
+    assert again == 0, log.read_text()
+    compare(folder / "run", expected)
+    return code
+
+
+@pytest.mark.parametrize(
+    ("job", "number", "point"),
+    [
+        ("recognition", signal.SIGTERM, 0.6),
+        ("detection", signal.SIGKILL, 0.5),
+        ("retrieval", signal.SIGKILL, 0.7),
+        ("open_vocabulary", signal.SIGTERM, 0.5),
+    ],
+)
+def test_an_interrupted_run_equals_an_uninterrupted_one(
+    job, number, point, tmp_path, words_of, whole
+):
+    killed_once(job, point, number, tmp_path, words_of, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(20))
+def test_runs_killed_at_random_points(number, tmp_path, words_of, whole):
+    draw = random.Random(number)
+    job = list(WORDS)[number % len(WORDS)]
+    kind = (signal.SIGKILL, signal.SIGTERM)[number // len(WORDS) % 2]
+    killed_once(job, draw.uniform(0.05, 1.0), kind, tmp_path, words_of, whole)
+
+
+class StopsAtStep(Callback):
+    """Asks its own process to stop."""
+
+    step = -1
+
+    def on_before_zero_grad(self, trainer, pl_module, optimizer):
+        if trainer.global_step == self.step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_the_command_that_is_named_goes_on(experiment, tmp_path, monkeypatch, capsys):
+    """Stopped behind its second step; the saved place is exact wherever that is."""
+    path = experiment(tmp_path, epochs=2)
+    stop = "--trainer.callbacks+=tests.integration.test_resume.StopsAtStep"
+    monkeypatch.setattr(StopsAtStep, "step", 2)
+    assert run("fit", "-c", path, "--overwrite=true", stop) == 75
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    assert torch.load(last)["global_step"] == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    said, _, command = line.partition("; go on: ")
+    assert said == f"video-adapt: stopped by SIGTERM; {last} is written"
+    words = shlex.split(command)
+    assert words[0] == "video-adapt"
+    assert "--overwrite=true" not in words
+    monkeypatch.setattr(StopsAtStep, "step", -1)
+    assert run(*words[1:]) == 0
+    assert torch.load(last)["global_step"] == 6
