@@ -72,6 +72,15 @@ class Task(LightningModule):
         if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
             raise sharding_refused(type(strategy).__name__)
 
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        """Buffers: a module keeps its own equal in all processes, as masks are from the beginning.
+
+        DistributedDataParallel would broadcast them at the first forward pass of a validation, and
+        wait for ever for a process that has nothing to validate.
+        """
+        return [name for name, _ in self.named_buffers()]
+
     @abstractmethod
     def parameter_groups(self, spec: Any) -> list[dict[str, Any]]:
         """Optimiser groups of the trainable parameters, each with its name, rate and decay."""

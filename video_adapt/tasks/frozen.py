@@ -207,13 +207,8 @@ class FrozenBackboneMixin(LightningModule):
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
-        """Frozen tensors, by the name under which DistributedDataParallel looks for them.
-
-        Buffers that are not saved, such as masks, are constants and belong to them: a buffer is
-        broadcast at every forward, which hangs where processes validate unequal numbers of batches.
-        """
-        constants = {name for name, _ in self.named_buffers()} - self.state_dict().keys()
-        return sorted(frozen_names(self) | constants)
+        """Frozen tensors and buffers, by the names that DistributedDataParallel has for them."""
+        return sorted(frozen_names(self) | {name for name, _ in self.named_buffers()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take frozen tensors out of every copy of the weights and leave their digest."""
