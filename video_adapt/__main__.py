@@ -17,7 +17,7 @@ TRAINER_COMMANDS = {
     "predict": "write the predictions of a method",
 }
 APPS = (
-    *("recognise", "detect", "search", "features", "report", "prepare"),
+    *("recognise", "detect", "search", "features", "report", "compare", "prepare"),
     *("data_check", "split_classes", "ratios", "sweep", "convert", "world", "bench"),
     *("doctor", "reproduce"),
 )

@@ -1,0 +1,109 @@
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from video_adapt.apps import comparison_runs
+from video_adapt.apps.comparison_file import PlannedRun
+from video_adapt.apps.comparison_runs import command_of, execute, last_word, perform
+from video_adapt.apps.comparison_state import Found
+
+
+@pytest.fixture
+def run(tmp_path):
+    return PlannedRun("fit", Path("probe.yaml"), ("--a=1",), 3, tmp_path / "probe_3")
+
+
+def python(code):
+    return [sys.executable, "-c", code]
+
+
+def test_a_run_begins_goes_on_or_begins_anew(run):
+    fresh = command_of(run, Found(run.folder), overwrite=False)
+    assert fresh == [sys.executable, "-m", "video_adapt", *run.words]
+    anew = [*fresh, "--overwrite=true"]
+    assert command_of(run, Found(run.folder), overwrite=True) == anew
+    assert command_of(run, Found(run.folder, begun=True), overwrite=False) == anew
+    left = Found(run.folder, checkpoint=Path("last.ckpt"), begun=True)
+    assert command_of(run, left, overwrite=True) == [*fresh, "--ckpt_path=last.ckpt"]
+
+
+def test_a_process_has_its_seed_and_its_log(tmp_path):
+    log = tmp_path / "logs/a.log"
+    code = "import os, sys; print(os.environ['SEED']); print('oh', file=sys.stderr); sys.exit(3)"
+    assert execute(python(code), log, seed=5) == 3
+    lines = log.read_text().splitlines()
+    assert lines[0].startswith("$ SEED=5 ")
+    assert sorted(lines[-2:]) == ["5", "oh"]
+
+
+def test_a_signal_to_stop_reaches_the_process_first(tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: (print('saved', flush=True), sys.exit(0)))\n"
+        f"os.kill({os.getpid()}, signal.SIGUSR1)\n"
+        "signal.pause()\n"
+    )
+    before = signal.getsignal(signal.SIGUSR1)
+    with pytest.raises(KeyboardInterrupt):
+        execute(python(code), tmp_path / "log", seed=0)
+    assert (tmp_path / "log").read_text().endswith("saved\n")
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+
+def stand_in(monkeypatch, folder, code):
+    """A process that leaves a record and ends."""
+
+    def execute(words, log, *, seed):
+        folder.mkdir(exist_ok=True)
+        (folder / "run.json").write_text("{}")
+        log.write_text("video-adapt: error: no video\nbye\n")
+        return code
+
+    monkeypatch.setattr(comparison_runs, "execute", execute)
+
+
+def test_what_a_run_took_is_noted_and_added_up(run, tmp_path, monkeypatch):
+    stand_in(monkeypatch, run.folder, 1)
+    outcome = perform(run, Found(run.folder), tmp_path / "log", overwrite=False)
+    assert outcome.state == "failed"
+    assert outcome.problem == f"no video (exit code 1, {tmp_path / 'log'})"
+    path = run.folder / "spent.json"
+    first = json.loads(path.read_text())
+    assert first["finished"] is False
+    path.write_text(json.dumps(first | {"wall_s": 100.0}))
+    stand_in(monkeypatch, run.folder, 0)
+    again = Found(run.folder, checkpoint=Path("last.ckpt"), begun=True)
+    assert perform(run, again, tmp_path / "log", overwrite=False).state == "done"
+    spent = json.loads(path.read_text())
+    assert 100 <= spent["wall_s"] < 110
+    assert (spent["attempts"], spent["finished"]) == (2, True)
+    perform(run, Found(run.folder), tmp_path / "log", overwrite=True)
+    assert json.loads(path.read_text())["attempts"] == 1
+
+
+def test_energy_is_a_difference_or_unknown(run, tmp_path, monkeypatch):
+    stand_in(monkeypatch, run.folder, 0)
+    for counts, energy in (([5.0, 7.5], 2.5), ([None, None], None), ([5.0, None], None)):
+        left = iter(counts)
+        monkeypatch.setattr(
+            comparison_runs.EnergyMeter, "read_j", lambda meter, left=left: next(left)
+        )
+        perform(run, Found(run.folder), tmp_path / "log", overwrite=False)
+        assert json.loads((run.folder / "spent.json").read_text())["gpu_j"] == energy
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a\nvideo-adapt: error: no file\nafter\n", "no file"),
+        ("Traceback\nKeyError: 'x'\n\n", "KeyError: 'x'"),
+        ("", "nothing was said"),
+    ],
+)
+def test_the_line_that_says_most(tmp_path, text, said):
+    (tmp_path / "log").write_text(text)
+    assert last_word(tmp_path / "log") == said
