@@ -240,9 +240,13 @@ def _write_of(
 
 def _write_all(args: argparse.Namespace, results: dict[str, list["Detection"]]) -> None:
     """Files of all videos together."""
+    from video_adapt.callbacks.save_config import made_by
     from video_adapt.reports.detections import write_csv, write_json
 
-    for target, write in ((args.json, write_json), (args.csv, write_csv)):
+    def write_signed(results: dict[str, list["Detection"]], out: Path) -> Path:
+        return write_json(results, out, made_by=made_by(args.checkpoint))
+
+    for target, write in ((args.json, write_signed), (args.csv, write_csv)):
         if target == "-":
             with TemporaryDirectory() as folder:
                 sys.stdout.write(write(results, Path(folder) / "results").read_text("utf-8"))

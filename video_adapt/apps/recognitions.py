@@ -69,9 +69,11 @@ def write_results(
     """
     records = as_records(found, args.top, args.reject_below)
     if args.json:
+        from video_adapt.callbacks.save_config import made_by
+
         failures = [{"video": video, "error": error} for video, error in broken.items()]
-        text = json.dumps({"results": records, "broken": failures}, indent=1, ensure_ascii=False)
-        _write_text(args.json, text + "\n")
+        content = {"results": records, "broken": failures, "made_by": made_by(args.checkpoint)}
+        _write_text(args.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     if args.csv:
         _write_rows(args.csv, records)
     if args.plot and found:

@@ -1,9 +1,12 @@
 """What decides a result and is not as it was when a run was made."""
 
 import platform
+from argparse import ArgumentError
 from collections.abc import Iterator
 from contextlib import chdir
 from typing import Any, NamedTuple
+
+from video_adapt.errors import ConfigurationError
 
 from .reproduce_record import Recorded
 
@@ -88,7 +91,7 @@ def _data(recorded: Recorded) -> Iterator[Fact]:
     if not names:
         return
     with chdir(recorded.start_folder):
-        module = _data_module(recorded.facts["config"]["data"])
+        module = _data_module(recorded)
         for name in names:
             read = module.manifest if name in _SPLITS else module.test_manifest
             read(name)
@@ -98,11 +101,24 @@ def _data(recorded: Recorded) -> Iterator[Fact]:
         yield Fact(f"data of {name}", told[key], str(found.get(key)))
 
 
-def _data_module(settings: dict[str, Any]) -> Any:
-    """The data module of a run alone, without the model."""
+def _data_module(recorded: Recorded) -> Any:
+    """The data module of a run alone, without the model.
+
+    Raises:
+        ConfigurationError: If its settings are none of today's code.
+    """
     from jsonargparse import ArgumentParser
     from lightning.pytorch import LightningDataModule
 
     parser = ArgumentParser(parser_mode="omegaconf+", exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")
-    return parser.instantiate_classes(parser.parse_object({"data": settings})).data
+    try:
+        settings = parser.parse_object({"data": recorded.facts["config"]["data"]})
+    except ArgumentError as error:
+        cause = next((line.strip() for line in str(error).splitlines() if "ption" in line), "")
+        raise ConfigurationError(
+            f"{recorded.folder / 'config.yaml'}: the code has changed since and takes other "
+            f"settings of the data ({cause}); take that of the run: commit "
+            f"{recorded.facts.get('git')}"
+        ) from error
+    return parser.instantiate_classes(settings).data

@@ -44,13 +44,14 @@ class TrueVideo(NamedTuple):
     events: list[Detection]
 
 
-def write_json(results: Results, out: Path) -> Path:
+def write_json(results: Results, out: Path, *, made_by: Mapping[str, Any] | None = None) -> Path:
     """Write the results file of the ActivityNet challenge, which THUMOS-14 tools read too.
 
     Args:
         results: Detections by the name of their video; all times are in seconds. A video without
             any has an empty list.
         out: The file; its folder is made if need be.
+        made_by: What the results were made by, where no record of a run lies beside the file.
     """
     videos = {
         video: [
@@ -63,7 +64,12 @@ def write_json(results: Results, out: Path) -> Path:
         ]
         for video, detections in results.items()
     }
-    content = {"version": "VERSION 1.3", "results": videos, "external_data": {"used": False}}
+    content = {
+        "version": "VERSION 1.3",
+        "results": videos,
+        "external_data": {"used": False},
+        **({} if made_by is None else {"made_by": made_by}),
+    }
     return _write(content, out)
 
 

@@ -129,6 +129,11 @@ def describe_run(trainer: Trainer) -> dict[str, Any]:
     }
 
 
+def made_by(checkpoint: str | Path) -> dict[str, Any]:
+    """What made a file of results: command, weights, code and versions, as plain values."""
+    return {"started": how_started(checkpoint), "versions": versions(), "git": git_commit()}
+
+
 def versions() -> dict[str, str]:
     """Version of every package that decides a result, and of Python."""
     found = {"python": platform.python_version()}

@@ -326,7 +326,9 @@ def test_command_does_the_rest_when_one_is_broken(run, video, tmp_path, capsys):
     (tmp_path / "bad.mp4").write_text("not a video")
     written = tmp_path / "out/all.json"
     assert run(tmp_path / "bad.mp4", video, "--json", written) == 1
-    assert list(json.loads(written.read_text())["results"]) == ["a"]
+    content = json.loads(written.read_text())
+    assert list(content["results"]) == ["a"]
+    assert len(content["made_by"]["started"]["checkpoint"]["sha256"]) == 64
     assert "1 of 2 videos could not be read" in capsys.readouterr().err
 
 

@@ -139,6 +139,7 @@ def test_command_does_the_rest_when_one_is_broken(method, checkpoint, tmp_path, 
     (tmp_path / "videos/bad.mp4").write_text("not a video")
     assert run(checkpoint, tmp_path / "videos", "--json", tmp_path / "out.json") == 1
     written = json.loads((tmp_path / "out.json").read_text())
+    assert written["made_by"]["started"]["checkpoint"]["path"] == str(checkpoint)
     assert [entry["labels"][0]["label"] for entry in written["results"]] == ["blue"]
     assert [entry["video"] for entry in written["broken"]] == [str(tmp_path / "videos/bad.mp4")]
     assert "1 of 2 videos could not be read" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from video_adapt.apps.reproduce_changes import Fact, changes_since
 from video_adapt.apps.reproduce_record import Recorded
 from video_adapt.callbacks.provenance import code_digest
 from video_adapt.callbacks.save_config import versions
+from video_adapt.errors import ConfigurationError
 
 
 class ListedData(LightningDataModule):
@@ -113,3 +114,10 @@ def test_lists_count_and_lie_where_the_run_began(tmp_path, facts):
     assert changes(tmp_path, facts) == [Fact("data of test", "abc", "abcd")]
     facts["data"]["novel_digest"] = "set other"
     assert changes(tmp_path, facts)[1] == Fact("data of novel", "set other", "set novel")
+
+
+def test_settings_that_are_none_any_more_name_the_commit_that_knows_them(tmp_path, facts):
+    facts |= {"git": "c0ffee"}
+    facts["config"]["data"]["init_args"]["gone"] = 1
+    with pytest.raises(ConfigurationError, match=r"Option 'gone' is not accepted.*commit c0ffee"):
+        changes(tmp_path, facts)

@@ -30,6 +30,12 @@ def test_json_is_a_results_file_of_activitynet(tmp_path):
         "empty": [],
     }
     assert "été" in out.read_text(encoding="utf-8")
+    assert "made_by" not in content
+
+
+def test_json_tells_what_it_was_made_by(tmp_path):
+    out = write_json({"empty": []}, tmp_path / "results.json", made_by={"git": "c0ffee"})
+    assert json.loads(out.read_text())["made_by"] == {"git": "c0ffee"}
 
 
 def test_csv_quotes_labels_and_names_the_video(tmp_path):

@@ -10,7 +10,7 @@ from tests.unit.callbacks.toy import ToyData, ToyRecogniser
 from video_adapt import __version__
 from video_adapt.callbacks import SaveConfig
 from video_adapt.callbacks.provenance import code_digest
-from video_adapt.callbacks.save_config import git_commit, versions
+from video_adapt.callbacks.save_config import git_commit, made_by, versions
 from video_adapt.errors import ConfigurationError
 
 
@@ -92,6 +92,17 @@ def test_settings_reach_the_tracker(tmp_path):
 def test_versions_name_what_is_missing(monkeypatch):
     monkeypatch.setattr("video_adapt.callbacks.save_config._PACKAGES", ("no-such-package",))
     assert versions()["no-such-package"] == "not installed"
+
+
+def test_a_file_of_results_is_signed(tmp_path):
+    weights = tmp_path / "best.ckpt"
+    weights.write_bytes(b"weights")
+    signed = made_by(weights)
+    assert signed["started"]["checkpoint"]["path"] == str(weights)
+    assert len(signed["started"]["checkpoint"]["sha256"]) == 64
+    assert signed["started"]["code"] == code_digest()
+    assert signed["versions"] == versions()
+    assert signed["git"] == git_commit()
 
 
 def test_commit_tells_whether_files_were_changed(tmp_path):
