@@ -47,6 +47,7 @@ from .callbacks.table import run_table
 from .callbacks.tracking import finish_tracking
 from .cli_messages import explain
 from .cli_resume import find_start, go_on_line, is_begun, named_error
+from .cli_words import spell_nulls
 from .errors import ConfigurationError, WeightsError
 from .reports.media import show_media
 from .tasks.base import sharding_refused
@@ -129,6 +130,10 @@ class VideoAdaptCLI(LightningCLI):
         parser.link_arguments(
             "data.class_names", "model.init_args.class_names", apply_on="instantiate"
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the arguments of this process."""
+        self.config = parser.parse_args(spell_nulls(sys.argv[1:]))
 
     def _parse_ckpt_path(self) -> None:
         # Lightning would let the checkpoint's arguments replace those of the experiment file
