@@ -69,8 +69,6 @@ class VideoDataModule(LightningDataModule, ABC, Generic[ManifestT]):
         seed: Seed of order, frames and augmentation; None = that of ``seed_everything``.
     """
 
-    # More processes than videos are no error: some then evaluate nothing.
-    allow_zero_length_dataloader_with_multiple_devices = True
     unit: ClassVar[str]
     """What an entry of a manifest is called in messages."""
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
+from video_adapt.errors import ConfigurationError
+
 Key = tuple[int, int]
 """Row of the manifest and the seed of everything that is drawn for it."""
 
@@ -74,9 +76,18 @@ class EvalSampler(Sampler[Key]):
         world: Number of processes.
         in_a_row: Give each process rows that follow one another, as windows of a video do,
             instead of every ``world``-th.
+
+    Raises:
+        ConfigurationError: If a process would have none: it would leave out the evaluation, and
+            the others would wait for it for ever.
     """
 
     def __init__(self, size: int, *, rank: int = 0, world: int = 1, in_a_row: bool = False) -> None:
+        if 0 < size < world:
+            raise ConfigurationError(
+                f"{size} sample(s) to evaluate on {world} processes, each needs one: lower "
+                "trainer.devices"
+            )
         share = range(size * rank // world, size * (rank + 1) // world)
         self.rows = share if in_a_row else range(rank, size, world)
 

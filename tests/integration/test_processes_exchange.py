@@ -1,4 +1,4 @@
-"""Processes that train together exchange what trains, and wait for nobody who has nothing to do."""
+"""Processes that train together exchange what trains and nothing else."""
 
 from unittest import mock
 
@@ -98,7 +98,7 @@ def test_gradients_of_what_trains_are_exchanged_and_nothing_else(alone, begin, b
             parallel().backward()
     assert sum(sent) == 2 * size(trained)
     assert sum(size(call.args[1]) for call in broadcast.call_args_list) == size(trained)
-    # A broadcast at a forward pass would hang where a process has nothing to validate.
+    # A broadcast at every forward would hang where validation shares are uneven.
     assert not parallel.will_sync_module_buffers()
 
 

@@ -76,8 +76,8 @@ class Task(LightningModule):
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
         """Buffers: a module keeps its own equal in all processes, as masks are from the beginning.
 
-        DistributedDataParallel would broadcast them at the first forward pass of a validation, and
-        wait for ever for a process that has nothing to validate.
+        DistributedDataParallel would broadcast them at forward passes, of which processes have
+        different numbers in validation.
         """
         return [name for name, _ in self.named_buffers()]
 

@@ -1,6 +1,9 @@
 """Order and seeds are functions of the run's seed, the epoch and the row."""
 
+import pytest
+
 from data_modules.samplers import EvalSampler, TrainSampler, derive_seed
+from video_adapt.errors import ConfigurationError
 
 
 def _epoch(sampler: TrainSampler, epoch: int) -> list[tuple[int, int]]:
@@ -46,7 +49,15 @@ def test_start_skips_what_was_seen() -> None:
 def test_evaluation_counts_every_video_once() -> None:
     parts = [[row for row, _ in EvalSampler(7, rank=rank, world=3)] for rank in range(3)]
     assert parts == [[0, 3, 6], [1, 4], [2, 5]]
-    assert [len(EvalSampler(2, rank=rank, world=3)) for rank in range(3)] == [1, 1, 0]
+    assert [len(EvalSampler(0, rank=rank, world=2)) for rank in range(2)] == [0, 0]
+
+
+@pytest.mark.parametrize("rank", range(3))
+@pytest.mark.parametrize("in_a_row", [False, True])
+def test_every_process_has_something_to_evaluate(rank: int, in_a_row: bool) -> None:
+    assert len(EvalSampler(3, rank=rank, world=3, in_a_row=in_a_row)) == 1
+    with pytest.raises(ConfigurationError, match=r"2 sample\(s\) to evaluate on 3 processes"):
+        EvalSampler(2, rank=rank, world=3, in_a_row=in_a_row)
 
 
 def test_fixed_order_repeats_the_first_epoch() -> None:
