@@ -3,6 +3,7 @@
 import argparse
 import errno
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 
@@ -30,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None means those of the process.
 
     Returns:
-        The exit code: 0 done, 1 a problem that the message names, 2 wrong usage, 130 interrupted.
+        The exit code: 0 done, 1 a problem that the message names, 2 wrong usage, 75 training was
+        stopped by a signal and is ready to go on, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
@@ -98,6 +100,11 @@ def _user_message(error: BaseException, words: Sequence[str]) -> str | None:
         return explain_interpolation(text, words)
     if "MisconfigurationException" in names:
         return _settings_message(" ".join(text.split()))
+    if "ModuleNotFoundError" in names and (wanted := re.search(r"Requirement '(.+?)' not", text)):
+        return (
+            f"a setting such as trainer.accelerator needs {wanted[1]}, which is not installed; "
+            "install it or change the setting"
+        )
     if "OutOfMemoryError" in names:
         return (
             f"out of GPU memory: {text.splitlines()[0]} Lower data.loader.batch_size and raise "

@@ -73,6 +73,10 @@ class Broken:
         ),
         (MisconfigurationException("two\nlines"), "two lines"),
         (
+            ModuleNotFoundError("Requirement 'torch_xla>=1.13' not met. HINT: ..."),
+            "a setting such as trainer.accelerator needs torch_xla>=1.13, which is not installed;",
+        ),
+        (
             InterpolationKeyError("Interpolation key 'x' not found\n    full_key: fit.data.root"),
             "data.root: Interpolation key 'x' not found; mend",
         ),
