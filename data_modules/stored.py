@@ -26,7 +26,7 @@ from .samplers import EvalSampler, Key, derive_seed
 
 logger = logging.getLogger(__name__)
 
-_KIND = "clip"
+CLIP_ROWS = "clip"
 _FILE_BYTES = 64e6
 """Rows are written in files of about this size; an interruption loses one at most."""
 
@@ -161,7 +161,7 @@ class StoredDataset:
         label = torch.tensor([self.entries[row].label for row, _ in found], dtype=torch.int64)
         video_id = torch.tensor([row for row, _ in found], dtype=torch.int64)
         batch = StoredClips(
-            video=self.store.read(_KIND, torch.tensor(numbers, dtype=torch.int64)),
+            video=self.store.read(CLIP_ROWS, torch.tensor(numbers, dtype=torch.int64)),
             label=label.repeat_interleave(views),
             target=None,
             video_id=video_id.repeat_interleave(views),
@@ -180,7 +180,7 @@ class StoredDataset:
         return None
 
     def _stored(self, key: Key) -> bool:
-        return all(self.store.holds(_KIND, number) for number in self.numbers(key))
+        return all(self.store.holds(CLIP_ROWS, number) for number in self.numbers(key))
 
 
 def training_keys(rows: int, copies: int, seed: int) -> list[Key]:
@@ -231,7 +231,7 @@ def fill(
 
 def _store(store: RowStore, numbers: Sequence[int], parts: Sequence[Mapping[str, Tensor]]) -> None:
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    store.add(_KIND, torch.tensor(numbers, dtype=torch.int64), joined)
+    store.add(CLIP_ROWS, torch.tensor(numbers, dtype=torch.int64), joined)
 
 
 def _announce(store: RowStore, rows: Mapping[str, Tensor], *, clips: int) -> None:

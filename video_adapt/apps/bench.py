@@ -21,6 +21,8 @@ PARTS = (
     "index",
     "expanded",
     "teaching",
+    "froster",
+    "residual",
 )
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure one part alone: steps on clips, memory of steps on long videos, decoding, "
         "memory of detection in an hour of video, what is done to segments, ranking all "
         "pairs of a retrieval test set, indexes of 100,000 vectors, attention to neighbouring "
-        "frames, or a student's step taught from caches",
+        "frames, a student's step taught from caches, the teacher's share of a step of FROSTER, or "
+        "an epoch of its residual_only from stored features",
     )
     parser.add_argument("--size", default="base", help="VideoMAE of the long videos")
     parser.add_argument("--chunks", type=int, default=4, help="their length, in 16 frames")
@@ -82,6 +85,13 @@ def run(args: argparse.Namespace) -> int:
         _write(args.out, "expanded", bench_expanded.render(measured))
     if "teaching" in wanted:
         _measure_teaching(args)
+    if "froster" in wanted:
+        _measure_froster(args)
+    if "residual" in wanted:
+        from video_adapt.reports import bench_residual
+
+        measured_epoch = bench_residual.run(device=_device(args))
+        _write(args.out, "residual", bench_residual.render(measured_epoch))
     return 0
 
 
@@ -99,6 +109,13 @@ def _measure_teaching(args: argparse.Namespace) -> None:
 
     rows = bench_teaching.run(rounds=args.steps, device=_device(args))
     _write(args.out, "teaching", bench_teaching.render(rows))
+
+
+def _measure_froster(args: argparse.Namespace) -> None:
+    from video_adapt.reports import bench_froster
+
+    rows = bench_froster.run(rounds=args.steps, device=_device(args))
+    _write(args.out, "froster", bench_froster.render(rows))
 
 
 def _measure_memory(args: argparse.Namespace) -> None:
