@@ -124,7 +124,7 @@ def _perform(
             outcomes.append(Outcome(planned, "failed", state.folder, state.problem))
             continue
         log = comparison.out / f"logs/{planned.name}.log"
-        _say(f"{label}: {'goes on' if state.checkpoint else 'begins'}, {log}")
+        _say(f"{label}: {'goes on' if state.checkpoint or state.trained else 'begins'}, {log}")
         began_s = time.monotonic()
         outcomes.append(perform(planned, state, log, overwrite=overwrite))
         took_s.append(time.monotonic() - began_s)

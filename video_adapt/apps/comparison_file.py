@@ -12,8 +12,9 @@ import yaml
 from video_adapt.errors import ConfigurationError
 
 COMMANDS = ("fit", "validate", "test")
-_TOP = ("title", "out", "runs", "reuse", "seeds", "set", "experiments")
-_OF_ONE = ("title", "file", "command", "seeds", "set")
+CHECKPOINTS = ("best", "last", "averaged")
+_TOP = ("title", "out", "runs", "reuse", "seeds", "test", "set", "experiments")
+_OF_ONE = ("title", "file", "command", "seeds", "test", "set")
 
 
 class PlannedRun(NamedTuple):
@@ -25,6 +26,7 @@ class PlannedRun(NamedTuple):
         lines: The stated lines, as arguments.
         seed: The seed; the environment variable ``SEED`` of the run's process.
         folder: Where the run writes.
+        test: Checkpoint that is tested behind training, such as ``last``; empty = none.
     """
 
     command: str
@@ -32,6 +34,7 @@ class PlannedRun(NamedTuple):
     lines: tuple[str, ...]
     seed: int
     folder: Path
+    test: str = ""
 
     @property
     def name(self) -> str:
@@ -41,8 +44,16 @@ class PlannedRun(NamedTuple):
     @property
     def words(self) -> list[str]:
         """The command and its arguments."""
+        return self._with(self.command)
+
+    @property
+    def test_words(self) -> list[str]:
+        """The command that tests what was trained."""
+        return [*self._with("test"), f"--ckpt_path={self.folder}/checkpoints/{self.test}.ckpt"]
+
+    def _with(self, command: str) -> list[str]:
         own = (f"--seed_everything={self.seed}", f"--run_dir={self.folder}")
-        return [self.command, "--config", str(self.file), *self.lines, *own]
+        return [command, "--config", str(self.file), *self.lines, *own]
 
 
 class Entry(NamedTuple):
@@ -141,8 +152,9 @@ def _entry(
     common = _lines(content.get("set", {}), path, f"{path}: set")
     own = _lines(part.get("set", {}), path, f"{place}.set")
     seeds = _seeds(part.get("seeds", content.get("seeds", [0])), place)
+    test = _test(part.get("test", content.get("test")), place) if command == "fit" else ""
     runs = tuple(
-        PlannedRun(command, file, (*common, *own), seed, runs_folder / f"{name}_{seed}")
+        PlannedRun(command, file, (*common, *own), seed, runs_folder / f"{name}_{seed}", test)
         for seed in seeds
     )
     return Entry(str(part.get("title", name)), " ".join([str(file), *own]), runs)
@@ -155,6 +167,12 @@ def _seeds(found: Any, place: str) -> list[int]:
             f"{place}: seeds={found!r}; give a list of different whole numbers, such as [0, 1, 2]"
         )
     return list(found)
+
+
+def _test(found: Any, place: str) -> str:
+    if found is not None and found not in CHECKPOINTS:
+        raise ConfigurationError(f"{place}: test={found}; choose {', '.join(CHECKPOINTS)}")
+    return found or ""
 
 
 def _lines(found: Any, path: Path, place: str) -> tuple[str, ...]:

@@ -35,20 +35,23 @@ class Outcome(NamedTuple):
     problem: str = ""
 
 
-def command_of(run: PlannedRun, found: Found, *, overwrite: bool) -> list[str]:
-    """The command that begins a run or goes on with it.
+def commands_of(run: PlannedRun, found: Found, *, overwrite: bool) -> list[list[str]]:
+    """The commands that begin a run, or go on with it, and bring it to its end.
 
     Args:
         run: The run.
         found: How far it is.
         overwrite: Whether it may replace what its folder holds.
     """
-    more = []
+    more: list[str] = []
     if found.checkpoint is not None:
         more = [f"--ckpt_path={found.checkpoint}"]
     elif overwrite or found.begun:
         more = ["--overwrite=true"]
-    return [sys.executable, "-m", "video_adapt", *run.words, *more]
+    commands = [] if found.trained else [[*run.words, *more]]
+    if run.test:
+        commands.append(run.test_words)
+    return [[sys.executable, "-m", "video_adapt", *words] for words in commands]
 
 
 def execute(words: Sequence[str], log: Path, *, seed: int) -> int:
@@ -96,12 +99,16 @@ def perform(run: PlannedRun, found: Found, log: Path, *, overwrite: bool) -> Out
         overwrite: Whether it may replace what its folder holds.
     """
     folder = result_folder(run)
-    before = read_spent(folder) if found.checkpoint is not None else {}
+    goes_on = found.checkpoint is not None or found.trained
+    before = read_spent(folder) if goes_on else {}
     meter = EnergyMeter()
     began_s, began_j = time.monotonic(), meter.read_j()
     code: int | None = None
     try:
-        code = execute(command_of(run, found, overwrite=overwrite), log, seed=run.seed)
+        for words in commands_of(run, found, overwrite=overwrite):
+            code = execute(words, log, seed=run.seed)
+            if code != 0:
+                break
     finally:
         if (folder / "run.json").is_file():
             write_spent(

@@ -23,6 +23,7 @@ class Found(NamedTuple):
         finished: Whether there is nothing left to do.
         checkpoint: From where to go on; None = from the beginning.
         begun: Whether this very run was begun there, so that beginning anew loses nothing else.
+        trained: Whether it only lacks the test behind its training.
         problem: Why it can neither be used nor begun; empty if it can.
     """
 
@@ -30,6 +31,7 @@ class Found(NamedTuple):
     finished: bool = False
     checkpoint: Path | None = None
     begun: bool = False
+    trained: bool = False
     problem: str = ""
 
 
@@ -61,8 +63,10 @@ class Records:
         equal = self._by_digest.get(digest_of(run.command, config), [])
         own = result_folder(run)
         for folder in sorted(equal, key=lambda folder: folder != own):
-            if is_finished(folder):
+            if is_finished(folder) and _is_tested(run, folder):
                 return Found(folder, finished=True)
+        if own in equal and is_finished(own):
+            return Found(own, begun=True, trained=True)
         if own in equal:
             checkpoint = run.folder / "checkpoints/last.ckpt"
             found = checkpoint if checkpoint.is_file() else None
@@ -86,6 +90,10 @@ def is_finished(folder: Path) -> bool:
         return (folder / "metrics.json").is_file()
     epochs = record["config"]["trainer"]["max_epochs"]
     return epochs is not None and _last_epoch(folder / "metrics.csv") == epochs - 1
+
+
+def _is_tested(run: PlannedRun, folder: Path) -> bool:
+    return not run.test or (folder / "test/metrics.json").is_file()
 
 
 def _last_epoch(table: Path) -> int | None:

@@ -77,6 +77,23 @@ def test_what_is_not_said_has_a_default(write):
     assert read_comparison(write(SMALL | {"reuse": ["runs/demo"]})).reuse == (Path("runs/demo"),)
 
 
+def test_what_was_trained_is_tested_if_asked(write):
+    experiments = {
+        "zero": {"file": "probe.yaml", "command": "test"},
+        "probe": {"file": "probe.yaml"},
+        "full": {"file": "probe.yaml", "test": "best"},
+    }
+    zero, probe, full = read_comparison(
+        write(SMALL | {"test": "last", "experiments": experiments})
+    ).runs
+    assert (zero.test, probe.test, full.test) == ("", "last", "best")
+    assert probe.test_words == [
+        "test",
+        *probe.words[1:],
+        "--ckpt_path=runs/c/runs/probe_0/checkpoints/last.ckpt",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -94,6 +111,7 @@ def test_what_is_not_said_has_a_default(write):
         ({"set": {"data": "missing.yaml"}}, "missing.yaml is not there"),
         ({"set": ["data"]}, "set: wants names with values"),
         ({"reuse": "runs"}, "reuse wants a list"),
+        ({"test": "worst"}, "test=worst; choose best, last, averaged"),
     ],
 )
 def test_what_is_wrong_is_named(write, change, problem):

@@ -8,7 +8,7 @@ import pytest
 
 from video_adapt.apps import comparison_runs
 from video_adapt.apps.comparison_file import PlannedRun
-from video_adapt.apps.comparison_runs import command_of, execute, last_word, perform
+from video_adapt.apps.comparison_runs import commands_of, execute, last_word, perform
 from video_adapt.apps.comparison_state import Found
 
 
@@ -22,13 +22,38 @@ def python(code):
 
 
 def test_a_run_begins_goes_on_or_begins_anew(run):
-    fresh = command_of(run, Found(run.folder), overwrite=False)
+    def words(found, *, overwrite=False):
+        [command] = commands_of(run, found, overwrite=overwrite)
+        return command
+
+    fresh = words(Found(run.folder))
     assert fresh == [sys.executable, "-m", "video_adapt", *run.words]
     anew = [*fresh, "--overwrite=true"]
-    assert command_of(run, Found(run.folder), overwrite=True) == anew
-    assert command_of(run, Found(run.folder, begun=True), overwrite=False) == anew
+    assert words(Found(run.folder), overwrite=True) == anew
+    assert words(Found(run.folder, begun=True)) == anew
     left = Found(run.folder, checkpoint=Path("last.ckpt"), begun=True)
-    assert command_of(run, left, overwrite=True) == [*fresh, "--ckpt_path=last.ckpt"]
+    assert words(left, overwrite=True) == [*fresh, "--ckpt_path=last.ckpt"]
+
+
+def test_a_test_stands_behind_training(run):
+    tested = run._replace(test="last")
+    fit, test = commands_of(tested, Found(run.folder), overwrite=False)
+    assert fit[3] == "fit"
+    assert test[3:] == tested.test_words
+    trained = Found(run.folder, begun=True, trained=True)
+    assert commands_of(tested, trained, overwrite=True) == [test]
+
+
+def test_what_cannot_be_trained_is_not_tested(run, tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(
+        comparison_runs, "execute", lambda words, log, seed: begun.append(words) or 1
+    )
+    (tmp_path / "log").touch()
+    tested = run._replace(test="last")
+    outcome = perform(tested, Found(run.folder), tmp_path / "log", overwrite=False)
+    assert outcome.state == "failed"
+    assert len(begun) == 1
 
 
 def test_a_process_has_its_seed_and_its_log(tmp_path):

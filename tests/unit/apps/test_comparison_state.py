@@ -5,7 +5,7 @@ import pytest
 
 from video_adapt.apps.comparison_config import differences, digest_of
 from video_adapt.apps.comparison_file import PlannedRun
-from video_adapt.apps.comparison_state import Records
+from video_adapt.apps.comparison_state import Found, Records
 from video_adapt.reports.spent import write_spent
 
 CONFIG = {"seed_everything": 0, "model": {"lr": 0.1}, "trainer": {"max_epochs": 2}}
@@ -30,7 +30,7 @@ def look(run, tmp_path, config=CONFIG):
 
 
 def test_nothing_there_is_a_fresh_run(run, tmp_path):
-    assert look(run, tmp_path) == (run.folder, False, None, False, "")
+    assert look(run, tmp_path) == Found(run.folder)
 
 
 def test_a_run_whose_last_epoch_is_closed_is_finished(run, tmp_path):
@@ -66,7 +66,7 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(run, tmp_path):
 
 def test_an_unfinished_run_elsewhere_is_left_alone(run, tmp_path):
     record(tmp_path / "elsewhere/a", epochs=1)
-    assert look(run, tmp_path) == (run.folder, False, None, False, "")
+    assert look(run, tmp_path) == Found(run.folder)
 
 
 def test_a_run_of_other_settings_stands_in_the_way(run, tmp_path):
@@ -104,6 +104,17 @@ def test_endless_training_is_finished_only_if_that_was_noted(run, tmp_path):
     endless = CONFIG | {"trainer": {"max_epochs": None}}
     record(run.folder, config=endless)
     assert not look(run, tmp_path, endless).finished
+
+
+def test_a_trained_run_may_lack_its_test(run, tmp_path):
+    tested = run._replace(test="last")
+    record(tmp_path / "elsewhere/a")
+    assert look(tested, tmp_path) == Found(run.folder)
+    record(run.folder)
+    assert look(tested, tmp_path) == Found(run.folder, begun=True, trained=True)
+    (run.folder / "test").mkdir()
+    (run.folder / "test/metrics.json").write_text("{}")
+    assert look(tested, tmp_path).finished
 
 
 def test_a_damaged_record_is_named_and_not_used(run, tmp_path, caplog):
