@@ -59,3 +59,18 @@ def test_what_has_changed_is_said_before_anything_runs(finished_copy, tmp_path, 
     assert "data of train" not in said
     assert f"--config {finished_copy}/config.yaml --run_dir {out} --overwrite=false" in said
     assert not out.exists()
+
+
+@pytest.mark.slow
+def test_two_detections_of_one_seed_are_equal(detected, tmp_path):
+    assert run("reproduce", detected, "--out", tmp_path / "again") == 0
+    report = json.loads((tmp_path / "again/reproduction.json").read_text())
+    assert {"train/loss", "val/mAP"} <= {figure["name"] for figure in report["figures"]}
+
+
+@pytest.mark.slow
+def test_an_evaluation_is_made_again(finished_copy, experiment, tmp_path):
+    checkpoint = finished_copy / "checkpoints/best.ckpt"
+    assert run("test", "-c", experiment(tmp_path, eval_views=3), "--ckpt_path", checkpoint) == 0
+    assert run("reproduce", finished_copy / "test", "--out", tmp_path / "again") == 0
+    assert json.loads((tmp_path / "again/test/metrics.json").read_text())["views"] == 3

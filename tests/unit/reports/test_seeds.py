@@ -131,3 +131,11 @@ def test_seeds_share_a_colour_and_a_name_in_the_curves(seeds):
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["frozen (n = 3)", "full"]
     assert axes.get_xlim()[0] == 0
     assert axes.get_ylim()[1] == pytest.approx(24.0)  # 20 % at most
+
+
+def test_how_a_run_was_started_makes_no_other_experiment(seeds):
+    runs = [read_run(folder) for folder in seeds[:2]]
+    started = [
+        run._replace(record={**run.record, "started": {"words": [run.name]}}) for run in runs
+    ]
+    assert [len(found.runs) for found in experiments_of(started)] == [2]
