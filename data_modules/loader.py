@@ -1,6 +1,7 @@
 """The loader: workers, broken videos, and the place in the epoch that a checkpoint remembers."""
 
 import logging
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ from .samplers import EvalSampler, TrainSampler
 
 logger = logging.getLogger(__name__)
 
+_GRACE_S = 60  # for a step that is being finished when a worker is told to end
 OnBroken = Literal["error", "skip"]
 BatchT = TypeVar("BatchT")
 BatchCo = TypeVar("BatchCo", covariant=True)
@@ -242,7 +244,14 @@ class ClipLoader(BatchLoader[DecodedClips]):
 
 
 def _init_worker(board: ReadingBoard | None, worker: int) -> None:
-    """Its place on the board, one thread, no libav chatter between the lines of progress."""
+    """Its place on the board, one thread, no libav chatter between the lines of progress.
+
+    A terminal and a cluster send signals to all processes of a run. The main one answers them and
+    still needs its workers for a while.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
     if board is not None:
         board.join(worker)
     torch.set_num_threads(1)

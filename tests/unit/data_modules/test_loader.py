@@ -1,6 +1,8 @@
 """Batches do not depend on workers, resume where they stopped, and never hide a broken video."""
 
 import logging
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 
 from data_modules.annotations import Manifest, VideoEntry, read_manifest
 from data_modules.dataset import ClipDataset, collate
-from data_modules.loader import BrokenLog, ClipLoader, LoaderOptions
+from data_modules.loader import BrokenLog, ClipLoader, LoaderOptions, _init_worker
 from data_modules.samplers import EvalSampler, TrainSampler
 from video_adapt.batches import DecodedClips
 from video_adapt.errors import VideoDecodeError
@@ -221,3 +223,13 @@ def test_a_clip_whose_end_was_cut_off_is_broken(
         assert f"{path}: cut off: its header promises 24 frames, 12 can be read" in broken.cause
     else:
         assert len(sample.views[0]) == SAMPLER.num_frames
+
+
+def test_workers_leave_signals_to_the_main_process():
+    child = os.fork()
+    if child == 0:
+        _init_worker(None, 0)
+        for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        os._exit(signal.alarm(0))  # the seconds that it would still have lived
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in range(50, 61)
