@@ -12,7 +12,7 @@ DEMO_WORLD := --size 48 --motions "moves right" "moves left" "moves right and ba
 export VIDEO_ADAPT_REAL_VIDEOS ?= ../shared/data/real_videos
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-baselines demo-detection demo-retrieval compare real-clips test test-all parity lint types format bench tiny-clip check clean
+.PHONY: help install demo demo-baselines demo-detection demo-retrieval demo-openvocab compare real-clips test test-all parity lint types format bench tiny-clip check clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  \1|/' | column -t -s '|'
@@ -77,6 +77,29 @@ demo-retrieval: install ## find videos by sentences: students, teachers, taught 
 		--index $(FOUND_BY)/index
 	$(VA) search query --index $(FOUND_BY)/index --plot $(RUNS)/demo/retrieval/found.png \
 		"a red circle turns clockwise, then a blue bar turns counterclockwise, then a cyan ring shrinks"
+
+# A class is a colour, a shape and a motion; half of the combinations occur in no training video.
+COMBINATIONS := --layout openvocab --size 48 --motions "moves right" grows "moves down" "turns clockwise"
+RECOGNISERS := fine_tuned open_vclip froster adapter residual_only
+NAMED_BY = $(RUNS)/demo/openvocab/adapter_$(firstword $(SEEDS))
+NOVEL := "red circle grows" "red circle turns clockwise" "red square moves right" \
+	"red square moves down" "red triangle grows" "red triangle turns clockwise"
+
+demo-openvocab: install ## classes that no training video shows: zero-shot, Open-VCLIP, FROSTER (SEEDS="0 1 2")
+	$(VA) world $(RUNS)/demo/combinations $(COMBINATIONS) --train 384 --val 384
+	$(VA) test -c experiments/demo/openvocab_zero_shot.yaml
+	for seed in $(SEEDS); do for name in $(RECOGNISERS); do \
+		run=$(RUNS)/demo/openvocab/$${name}_$$seed; \
+		$(VA) fit -c experiments/demo/openvocab_$$name.yaml --seed_everything=$$seed \
+			--run_dir=$$run --overwrite=true || exit 1; \
+		$(VA) test -c experiments/demo/openvocab_$$name.yaml --seed_everything=$$seed \
+			--run_dir=$$run --ckpt_path=$$run/checkpoints/last.ckpt || exit 1; done; done
+	$(VA) report $(RUNS)/demo/openvocab/zero_shot \
+		$(foreach name,$(RECOGNISERS),$(SEEDS:%=$(RUNS)/demo/openvocab/$(name)_%)) \
+		--out $(RUNS)/demo/openvocab/report
+	$(VA) world $(RUNS)/demo/combinations_unseen $(COMBINATIONS) --train 0 --val 48 --seed 1
+	$(VA) recognise $(NAMED_BY)/checkpoints/last.ckpt $(RUNS)/demo/combinations_unseen/test_novel/red_* \
+		--classes $(NOVEL) --plot $(RUNS)/demo/openvocab/named.png
 
 compare: install ## frozen against fine-tuned on the rendered world: eight regimes, two seeds, one report
 	$(VA) world $(RUNS)/demo/world $(DEMO_WORLD) --train 960 --val 160
