@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.reports.detection_run import make_detection_run
 from tests.unit.reports.retrieval_run import make_retrieval_run
+from tests.unit.reports.test_open_vocabulary_report import RIGHT, base_novel
 from video_adapt.callbacks import WandbTracker
 from video_adapt.reports.media import show_media
 
@@ -51,6 +52,11 @@ def test_pictures_of_the_evaluation_are_not_shown_twice(trainer, tmp_path):
 def test_what_sentences_find(trainer, tmp_path):
     show_media(trainer, make_retrieval_run(tmp_path / "run") / "val", "val")
     assert keys(trainer) == ["val/examples"]
+
+
+def test_accuracy_by_test_set(trainer, tmp_path):
+    show_media(trainer, base_novel(tmp_path / "run", RIGHT) / "test", "test")
+    assert keys(trainer) == ["test/sets"]
 
 
 def test_nothing_is_drawn_that_nobody_sees(trainer, tmp_path, monkeypatch):
