@@ -96,10 +96,13 @@ def _run_trials(sweep: "Sweep", study: "Study", out: Path, most: int) -> None:
 
 
 def _run_one(sweep: "Sweep", study: "Study", claim: "Claim") -> "Outcome":
-    from .sweep_trial import run_trial
+    from .sweep_trial import TABLE, run_trial
 
     last = claim.folder / "checkpoints" / "last.ckpt"
     go_on = f"--ckpt_path={last}" if last.is_file() else "--overwrite=true"
+    if not last.is_file():
+        # Figures of an abandoned attempt would count until the new one writes its own.
+        (claim.folder / TABLE).unlink(missing_ok=True)
     return run_trial(
         [*sweep.words(claim.point, claim.folder), go_on],
         claim.folder,

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-OUTPUT = "output.txt"
-_TABLE = "metrics.csv"
+OUTPUT, TABLE = "output.txt", "metrics.csv"
 _POLL_S = 0.5
 _PATIENCE_S = 60.0  # for the last checkpoint, after a trial was asked to stop
 _ERROR = "video-adapt: error: "
@@ -79,14 +78,14 @@ def run_trial(
         finally:
             _stop(process)
     duration_s = time.monotonic() - begin
-    values = read_values(folder / _TABLE, metric)
+    values = read_values(folder / TABLE, metric)
     value = values[-1] if values and math.isfinite(values[-1]) else None
     if pruned:
         return Outcome("pruned", value, duration_s)
     if code := process.returncode:
         return Outcome("failed", value, duration_s, _reason(folder / OUTPUT, code), code)
     if value is None:
-        note = f"{metric} has no value" if values else _unknown(folder / _TABLE, metric)
+        note = f"{metric} has no value" if values else _unknown(folder / TABLE, metric)
         return Outcome("failed", None, duration_s, note)
     return Outcome("complete", value, duration_s)
 
@@ -114,7 +113,7 @@ def _watch(
             running = False
         except subprocess.TimeoutExpired:
             pass
-        values = read_values(folder / _TABLE, metric)
+        values = read_values(folder / TABLE, metric)
         for place, value in enumerate(values[seen:], start=seen + 1):
             if math.isfinite(value) and falls_behind(place, value) and running:
                 return True
@@ -143,7 +142,7 @@ def _reason(output: Path, code: int) -> str:
 
 def _unknown(table: Path, metric: str) -> str:
     if not table.is_file():
-        return f"{metric} was never logged: there is no {_TABLE}"
+        return f"{metric} was never logged: there is no {TABLE}"
     header, _, _ = table.read_text(encoding="utf-8").partition("\n")
     known = [name for name in header.strip().split(",") if name.startswith("val/")]
     return f"{metric} was never logged; there are {', '.join(known) or 'no figures of val/'}"
