@@ -15,8 +15,9 @@ from video_adapt.cli import VideoAdaptCLI
 
 from .comparison_file import PlannedRun
 
-# What says where a run writes or how it goes on, and decides nothing of what comes out.
-_ELSEWHERE = ("run_dir", "overwrite", "ckpt_path")
+# Where a run writes, how it goes on and what it shows decide nothing of what comes out.
+_ELSEWHERE = ("run_dir", "overwrite", "ckpt_path", "media")
+_SHOWN = ("enable_progress_bar", "enable_model_summary")
 
 
 class _Parsed(VideoAdaptCLI):
@@ -76,21 +77,21 @@ def _environment(run: PlannedRun) -> Iterator[None]:
 
 def digest_of(command: str, config: Mapping[str, Any]) -> str:
     """A name for everything that decides what a run gives: SHA-256 of its settings."""
-    kept = {key: value for key, value in config.items() if key not in _ELSEWHERE}
-    text = json.dumps([command, kept], sort_keys=True, default=str)
+    text = json.dumps([command, _deciding(config)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def differences(mine: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Dotted names of the settings in which two runs differ, but for where they write."""
-    ones, others = _flat(mine), _flat(other)
+    ones, others = _flat(_deciding(mine)), _flat(_deciding(other))
     names = [*ones, *(name for name in others if name not in ones)]
-    return [
-        name
-        for name in names
-        if name.partition(".")[0] not in _ELSEWHERE
-        and ones.get(name, "absent") != others.get(name, "absent")
-    ]
+    return [name for name in names if ones.get(name, "absent") != others.get(name, "absent")]
+
+
+def _deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in config.items() if key not in _ELSEWHERE}
+    trainer = {k: v for k, v in config.get("trainer", {}).items() if k not in _SHOWN}
+    return kept | {"trainer": trainer}
 
 
 def _flat(config: Mapping[str, Any], place: str = "") -> dict[str, Any]:
