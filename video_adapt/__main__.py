@@ -19,7 +19,7 @@ TRAINER_COMMANDS = {
 }
 APPS = (
     *("recognise", "detect", "search", "features", "report", "compare", "prepare"),
-    *("data_check", "split_classes", "ratios", "sweep", "convert", "world", "bench"),
+    *("data_check", "split_classes", "ratios", "sweep", "plan", "convert", "world", "bench"),
     *("doctor", "reproduce"),
 )
 

@@ -1,0 +1,62 @@
+"""What the command reads: sizes of memory, regimes of a file, folders that nobody set."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from video_adapt.apps.plan import read_memory
+from video_adapt.apps.plan_experiment import Experiment
+from video_adapt.errors import ConfigurationError
+
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("24GB", 24 * 10**9), ("22.5 GiB", 22.5 * 2**30), ("300mb", 3 * 10**8), ("1TB", 10**12)],
+)
+def test_memory_is_read_with_its_unit(text, size):
+    assert read_memory(text) == size
+
+
+@pytest.mark.parametrize("text", ["24", "GB", "0GB", "a lot"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(ConfigurationError, match="write it as 24GB"):
+        read_memory(text)
+
+
+def test_the_regime_of_the_file_comes_first_and_frozen_has_a_cached_twin():
+    regimes = Experiment(EXPERIMENTS / "demo/full.yaml").regimes()
+    assert [regime.name for regime in regimes if not regime.cached] == [
+        "full",
+        "frozen",
+        "adapter",
+        "side",
+        "last_n",
+    ]
+    assert [regime.name for regime in regimes if regime.cached] == ["frozen"]
+    assert regimes[0].words == ()
+    assert "--model.init_args.tuning=frozen" in regimes[1].words
+
+
+def test_folders_of_the_environment_and_their_lists_need_not_be_there(monkeypatch):
+    monkeypatch.delenv("THUMOS14", raising=False)
+    experiment = Experiment(EXPERIMENTS / "adatad/thumos14_vits.yaml", classes=20)
+    assert "THUMOS14" not in os.environ
+    assert experiment.samples().number is None
+    assert (len(experiment.class_names), experiment.knows_classes) == (20, False)
+    assert experiment.data().sampler.num_frames == 768
+
+
+def test_words_replace_what_the_file_says():
+    experiment = Experiment(
+        EXPERIMENTS / "demo/linear_probe.yaml",
+        ["--trainer.precision=bf16-mixed", "--data.init_args.loader.batch_size=3"],
+    )
+    assert (experiment.precision, experiment.batch_size) == ("bf16-mixed", 3)
+
+
+def test_a_file_without_training_is_refused():
+    with pytest.raises(ConfigurationError, match="does not train"):
+        Experiment(EXPERIMENTS / "demo/zero_shot.yaml")
