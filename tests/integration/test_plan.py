@@ -1,12 +1,9 @@
 """Predicted memory against a real step, for all four jobs and their regimes; no data is there."""
 
-import json
-
 import pytest
 import torch
 import yaml
 
-from video_adapt.__main__ import main
 from video_adapt.apps.plan_experiment import Experiment
 from video_adapt.reports.plan_batches import random_batch
 from video_adapt.reports.plan_measure import measure
@@ -142,32 +139,3 @@ def test_the_predicted_peak_is_that_of_a_real_step(job, names, written):
         found = measure(experiment, regime, batch_size=size, device="cpu", steps=1)
         assert needs.peak == pytest.approx(found.allocated, rel=0.15), regime
         assert needs.trained > 0
-
-
-def test_the_command_plans_without_data_and_measures_in_a_process_of_its_own(
-    written, tmp_path, capsys
-):
-    path, out = written("recognition"), tmp_path / "plan"
-    words = [
-        "--memory",
-        "1GB",
-        "--measure",
-        "--only",
-        "frozen",
-        "--samples",
-        "40",
-        "--classes",
-        "5",
-    ]
-    assert main(["plan", str(path), *words, "--device", "cpu", "--out", str(out)]) == 0
-    text = capsys.readouterr().out
-    assert text == (out / "plan.md").read_text()
-    assert "- frozen: fits: " in text
-    assert "- frozen, cached: fits: " in text
-    assert "the class file is not here: 5 classes are assumed" in text
-    facts = json.loads((out / "plan.json").read_text())
-    frozen, cached = facts["regimes"]
-    assert frozen["needs"]["peak"] == pytest.approx(frozen["measured"]["allocated"], rel=0.15)
-    assert cached["needs"]["peak"] < frozen["needs"]["peak"]
-    assert frozen["epoch_s"] == 10 * frozen["measured"]["seconds"]
-    assert cached["run_s"] == pytest.approx(frozen["epoch_s"] + 2 * cached["epoch_s"])
