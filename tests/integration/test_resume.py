@@ -7,6 +7,7 @@ import re
 import resource
 import shlex
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ captioned_world, retrieval = test_retrieval.captioned_world, test_retrieval.retr
 spoken_world, spoken = test_open_vocabulary.spoken_world, test_open_vocabulary.spoken
 
 AUTO = ("--ckpt_path", "auto")
+ALARM = "--trainer.callbacks+=tests.integration.test_resume.Alarm"
 EVERY_STEP = ("--trainer.callbacks+=Preemption", "--trainer.callbacks.every_n_steps=1")
 TWO_EPOCHS = "--trainer.max_epochs=2"
 WORDS = {
@@ -37,28 +39,43 @@ COUNTS = ("epoch", "global_step", "THUMOSDataModule", "KineticsDataModule", "MSR
 TIMES = re.compile("step_ms|wait_share|search_|memory|time")
 
 
-def start(words, log, *, number=None, after_s=None):
-    """The command in a process of its own, which gets a signal after so much time of its own.
+class Alarm(Callback):
+    """Sends its process a signal after so much time of its own since the sanity check.
 
-    Returns its exit code and the time that it took. A process that is forked has nothing to import.
+    Attributes:
+        number: The signal; SIGKILL, like one that nobody handles, cleans nothing up.
+        after_s: The time; 0 = never.
     """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+
+    number, after_s = signal.SIGKILL, 0.0
+    began_s = 0.0  # of a resumed run, which has no sanity check
+
+    def on_sanity_check_start(self, trainer, pl_module):
+        self.began_s = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+        if self.number == signal.SIGKILL:
+            signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
+        else:
+            signal.signal(signal.SIGVTALRM, lambda *_: os.kill(os.getpid(), self.number))
+        signal.setitimer(signal.ITIMER_VIRTUAL, self.after_s)
+
+    def on_train_end(self, trainer, pl_module):
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        took_s = resource.getrusage(resource.RUSAGE_SELF).ru_utime - self.began_s
+        Path(trainer.default_root_dir, "took").write_text(str(took_s))
+
+
+def start(words, log, *, number=signal.SIGKILL, after_s=0.0):
+    """The command in a process of its own; a forked one has nothing to import. Its exit code."""
     child = os.fork()
     if child == 0:
         code = 70
         try:
             os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-            if number == signal.SIGKILL:
-                signal.signal(signal.SIGVTALRM, signal.SIG_DFL)  # no cleaning up either
-            elif number is not None:
-                signal.signal(signal.SIGVTALRM, lambda *_: os.kill(os.getpid(), number))
-            if number is not None:
-                signal.setitimer(signal.ITIMER_VIRTUAL, after_s)
+            Alarm.number, Alarm.after_s = number, after_s
             code = run(*words)
         finally:
             os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.fixture(scope="module")
@@ -74,22 +91,22 @@ def words_of(experiment, detection, retrieval, spoken):
 
     def get(job, folder):
         folder.mkdir(exist_ok=True)
-        return ("fit", "-c", write[job](folder), *WORDS[job], *EVERY_STEP, *AUTO)
+        return ("fit", "-c", write[job](folder), *WORDS[job], *EVERY_STEP, ALARM, *AUTO)
 
     return get
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, words_of):
-    """Folder of the uninterrupted run of a job, and the time that it took, made once."""
+    """Folder of the uninterrupted run of a job, and the time that training took, made once."""
     made = {}
 
     def get(job):
         if job not in made:
             folder = tmp_path_factory.mktemp("whole")
-            code, took_s = start(words_of(job, folder), folder / "log")
+            code = start(words_of(job, folder), folder / "log")
             assert code == 0, (folder / "log").read_text()
-            made[job] = folder / "run", took_s
+            made[job] = folder / "run", float((folder / "run/took").read_text())
         return made[job]
 
     return get
@@ -139,14 +156,11 @@ def killed_once(job, point, number, folder, words_of, whole):
     """Interrupt a run at a share of its time, let it go on, compare it with the whole one."""
     expected, took_s = whole(job)
     words, log = words_of(job, folder), folder / "log"
-    code, _ = start(words, log, number=number, after_s=point * took_s)
-    died = -signal.SIGVTALRM if number == signal.SIGKILL else -signal.SIGTERM
-    # Behind the last step there is nothing to stop, and before the first nobody listens yet.
-    assert code in (died, 75, 0), log.read_text()
-    again, _ = start(words, log)
-    assert again == 0, log.read_text()
+    code = start(words, log, number=number, after_s=point * took_s)
+    died = -signal.SIGVTALRM if number == signal.SIGKILL else 75
+    assert code in (died, 0), log.read_text()  # behind the last step there is nothing to stop
+    assert start(words, log) == 0, log.read_text()
     compare(folder / "run", expected)
-    return code
 
 
 @pytest.mark.parametrize(
@@ -170,7 +184,7 @@ def test_runs_killed_at_random_points(number, tmp_path, words_of, whole):
     draw = random.Random(number)
     job = list(WORDS)[number % len(WORDS)]
     kind = (signal.SIGKILL, signal.SIGTERM)[number // len(WORDS) % 2]
-    killed_once(job, draw.uniform(0.05, 1.0), kind, tmp_path, words_of, whole)
+    killed_once(job, draw.uniform(0.0, 1.0), kind, tmp_path, words_of, whole)
 
 
 class StopsAtStep(Callback):
