@@ -177,10 +177,27 @@ class VideoDataModule(LightningDataModule, ABC, Generic[ManifestT]):
         Lightning would keep a loader's own state too, but silently drops it on resuming where the
         optimiser's schedule has asked for the number of steps before.
         """
-        return {} if self._train_loader is None else {"place": self._train_loader.place()}
+        if self._train_loader is None:
+            return {}
+        assert self.trainer is not None
+        place = self._train_loader.place()
+        inside = place["batches"] < self.trainer.num_training_batches
+        # Inside an epoch the batches of each process are counted, which others would not continue.
+        return {"place": place, "processes": self.trainer.world_size if inside else None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on in the middle of the epoch in which the checkpoint was written."""
+        """Go on in the middle of the epoch in which the checkpoint was written.
+
+        Raises:
+            ConfigurationError: If that epoch was shared by another number of processes.
+        """
+        written_by = state_dict["processes"]
+        if written_by not in (None, self._process()[1]):
+            raise ConfigurationError(
+                f"the checkpoint was written inside an epoch by {written_by} process(es), this run "
+                f"has {self._process()[1]}, so samples would be repeated or left out; resume with "
+                "as many, or from a checkpoint of the end of an epoch"
+            )
         self._place = state_dict["place"]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -155,3 +155,30 @@ def test_flip_pairs_reach_the_labels(videos: Path) -> None:
     clips = next(iter(module.train_dataloader()))
     batch = module.transform(clips, Spec(), training=True)
     assert torch.equal(batch.label, 1 - clips.label)
+
+
+class Processes(NamedTuple):
+    """What a trainer tells of itself."""
+
+    world_size: int
+    num_training_batches: int = 3
+    global_rank: int = 0
+    overfit_batches: float = 0
+
+
+@pytest.mark.parametrize(("handed_out", "refused"), [(1, True), (3, False)])
+def test_the_middle_of_an_epoch_belongs_to_its_number_of_processes(
+    videos: Path, handed_out: int, refused: bool
+) -> None:
+    module, other = _module(videos), _module(videos)
+    module.trainer, other.trainer = Processes(1), Processes(2)
+    batches = iter(module.train_dataloader())
+    for _ in range(handed_out):
+        next(batches)
+    state = module.state_dict()
+    _module(videos).load_state_dict(state)
+    if refused:
+        with pytest.raises(ConfigurationError, match=r"by 1 process\(es\), this run has 2"):
+            other.load_state_dict(state)
+    else:
+        other.load_state_dict(state)
