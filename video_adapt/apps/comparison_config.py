@@ -11,26 +11,12 @@ from typing import Any
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 
-from video_adapt.cli import VideoAdaptCLI
-
 from .comparison_file import PlannedRun
+from .experiment_file import ParsedCLI
 
 # Where a run writes, how it goes on and what it shows decide nothing of what comes out.
 _ELSEWHERE = ("run_dir", "overwrite", "ckpt_path", "media")
 _SHOWN = ("enable_progress_bar", "enable_model_summary")
-
-
-class _Parsed(VideoAdaptCLI):
-    """The command line of training, stopped behind its parser."""
-
-    def before_instantiate_classes(self) -> None:
-        """Nothing is trained."""
-
-    def instantiate_classes(self) -> None:
-        """Nothing is built."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        return
 
 
 class ConfigReader:
@@ -55,7 +41,7 @@ class ConfigReader:
         if run.command not in self._parsers:
             # A seed would be set, and announced.
             sys.argv[1:] = [*run.words, "--seed_everything=false"]
-            parsers: Any = _Parsed(run.command)._subcommand_parsers
+            parsers: Any = ParsedCLI(run.command)._subcommand_parsers
             self._parsers[run.command] = parsers[run.command]
         return self._parsers[run.command]
 

@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 from video_adapt.cli import VideoAdaptCLI
 
 
-class _Parsed(VideoAdaptCLI):
+class ParsedCLI(VideoAdaptCLI):
     """The command line of training, stopped behind its parser."""
 
     def before_instantiate_classes(self) -> None:
@@ -32,7 +32,7 @@ def read_experiment(path: str | Path, *words: str) -> Namespace:
     # Where Lightning looks; a seed would be announced.
     sys.argv[1:] = ["fit", "--config", str(path), "--seed_everything=false", *words]
     try:
-        config: Namespace = _Parsed("fit").config.fit
+        config: Namespace = ParsedCLI("fit").config.fit
     finally:
         sys.argv[1:] = before
     return config
