@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from video_adapt.backbones import CLIP
-from video_adapt.batches import ClipBatch, ClipLogits
+from video_adapt.batches import ClipBatch, ClipLogits, ClipPredictions
 from video_adapt.vocabulary import Vocabulary
 
 from .interpolation import Interpolation, original_of
@@ -36,7 +36,7 @@ class OpenVocabularyTask(RecognitionTask):
             no copy of their weights.
 
     Attributes:
-        vocabulary: The classes that ``forward`` and ``predict_step`` tell apart: those of training,
+        vocabulary: The classes that are told apart without a trainer: those of training at first,
             with their descriptions once data or a checkpoint have told them. Assign others at will.
     """
 
@@ -114,9 +114,16 @@ class OpenVocabularyTask(RecognitionTask):
 
     def test_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """Logits over the classes of the test set of the batch, as :class:`ClipLogits`."""
-        sets = getattr(self._data, "test_vocabularies", None)
-        vocabulary = self.vocabulary if sets is None else sets[dataloader_idx]
-        return self._predict(batch, vocabulary)
+        return self._predict(batch, self._test_vocabulary(dataloader_idx))
+
+    def predict_step(
+        self, batch: ClipBatch, batch_idx: int = 0, dataloader_idx: int = 0
+    ) -> ClipPredictions:
+        """Probabilities: of :attr:`vocabulary`, of the classes of the test set under a trainer."""
+        alone = self._trainer is None
+        vocabulary = self.vocabulary if alone else self._test_vocabulary(dataloader_idx)
+        probs = self.classify(batch.video, vocabulary).softmax(dim=-1)
+        return ClipPredictions(batch.video_id, batch.view, probs, batch.label)
 
     def on_fit_start(self) -> None:
         """Learn what the data tell of the training classes beside their names."""
@@ -152,6 +159,12 @@ class OpenVocabularyTask(RecognitionTask):
     def _predict(self, batch: ClipBatch, vocabulary: Vocabulary) -> ClipLogits:
         logits = self.classify(batch.video, vocabulary)
         return ClipLogits(batch.video_id, batch.view, logits, batch.label)
+
+    def _test_vocabulary(self, number: int) -> Vocabulary:
+        """Classes of a test set; other data modules have one set, of the classes of training."""
+        sets = getattr(self._data, "test_vocabularies", None)
+        vocabulary: Vocabulary = self.vocabulary if sets is None else sets[number]
+        return vocabulary
 
     def _vocabulary(self, split: str) -> Vocabulary:
         """Classes of a split; other data modules have the same in all, by name alone."""

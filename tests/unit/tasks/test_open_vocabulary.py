@@ -65,6 +65,12 @@ def test_every_split_is_told_apart_by_its_own_classes(method):
         assert torch.equal(predictions.label, given.label)
 
 
+def test_predictions_of_a_test_set_are_over_its_own_classes(method):
+    attach(method, test_vocabularies=[VAL, NOVEL])
+    probs = method.predict_step(batch(), 0, 1).probs
+    assert torch.equal(probs, method.classify(video(2), NOVEL).softmax(dim=-1))
+
+
 def test_data_without_texts_has_the_training_classes_everywhere(method):
     attach(method)
     for step in (method.validation_step, method.test_step):
