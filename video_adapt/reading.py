@@ -60,10 +60,16 @@ class ReadingBoard:
 
 
 class _Own:
-    """Where this process notes what it reads."""
+    """Where this process notes what it reads, and the notes of all that is open, latest last."""
 
     def __init__(self) -> None:
         self.slot: Slot = np.zeros(_SLOT_BYTES, np.uint8)
+        self.notes: list[bytes] = []
+
+    def show(self) -> None:
+        """Put the latest note where it is seen; none is a path of no bytes."""
+        note = self.notes[-1] if self.notes else _HEAD.pack(0.0, 0)
+        self.slot[: len(note)] = np.frombuffer(note, np.uint8)
 
 
 _own = _Own()
@@ -73,17 +79,17 @@ _boards_lock = threading.Lock()
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
-    """Note that a file is being read; what was noted before comes back afterwards."""
-    slot = _own.slot
-    before = slot.copy()
+    """Note that a file is being read; afterwards the latest of those still open is told."""
     # The end of a long path tells more than its beginning.
     name = str(path).encode(errors="replace")[-(_SLOT_BYTES - _HEAD.size) :]
     note = _HEAD.pack(time.time(), len(name)) + name
-    slot[: len(note)] = np.frombuffer(note, np.uint8)
+    _own.notes.append(note)
+    _own.show()
     try:
         yield
     finally:
-        slot[:] = before
+        _own.notes.remove(note)  # not always the last: a generator may keep its file for long
+        _own.show()
 
 
 def being_read() -> list[Reading]:

@@ -13,13 +13,13 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "experiments/comparisons").glob("*.yaml"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def reader():
     """Reads settings from the repository's root; every folder that files ask for is set."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         for path in (ROOT / "experiments").rglob("*.yaml"):
-            for name in re.findall(r"oc\.env:(\w+)", path.read_text()):
+            for name in re.findall(r"oc\.env:(\w+)}", path.read_text()):
                 patch.setenv(name, "/videos")
         yield ConfigReader()
 

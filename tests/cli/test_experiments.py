@@ -49,20 +49,20 @@ class Dry(VideoAdaptCLI):
         pass
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def parse():
     """Parse an experiment file as ``fit --config`` does; every folder it asks for is set."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         for path in (ROOT / "experiments").rglob("*.yaml"):
-            for name in re.findall(r"oc\.env:(\w+)", path.read_text()):
+            for name in re.findall(r"oc\.env:(\w+)}", path.read_text()):
                 patch.setenv(name, "/videos")
         patch.setattr("sys.argv", ["video-adapt", "fit", "--config", str(FILES[0])])
         parser = Dry("fit")._subcommand_parsers["fit"]
         yield lambda path: parser.parse_args(["--config", str(path)])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def build():
     """Build model, sampler and features of a parsed file; real towers without weights or memory."""
     parser = ArgumentParser()

@@ -3,7 +3,14 @@ from pathlib import Path
 
 import pytest
 
+import video_adapt.reading
 from video_adapt.reading import ReadingBoard, being_read, reading
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """A process that reads nothing, whatever other tests left open."""
+    monkeypatch.setattr(video_adapt.reading, "_own", video_adapt.reading._Own())
 
 
 def names():
@@ -17,6 +24,16 @@ def test_a_file_is_named_while_it_is_open():
             assert names() == [("main process", "inner.mp4")]
         assert names() == [("main process", "outer.mp4")]
         assert 0 <= being_read()[0].since_s < 60
+    assert names() == []
+
+
+def test_files_may_be_closed_in_any_order():
+    first, second = reading("first.mp4"), reading("second.mp4")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert names() == [("main process", "second.mp4")]
+    second.__exit__(None, None, None)
     assert names() == []
 
 
@@ -63,11 +80,7 @@ def test_what_workers_read_is_seen_from_outside(method):
 def test_a_board_that_is_gone_is_not_asked():
     board = ReadingBoard(1)
     board.join(0)
-    try:
-        with reading("kept.mp4"):
-            assert ("worker 0", "kept.mp4") in names()
-            del board
-            assert ("worker 0", "kept.mp4") not in names()
-    finally:
-        # This process notes for itself again.
-        ReadingBoard(1).join(0)
+    with reading("kept.mp4"):
+        assert ("worker 0", "kept.mp4") in names()
+        del board
+        assert ("worker 0", "kept.mp4") not in names()

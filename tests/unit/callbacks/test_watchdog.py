@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import video_adapt.reading
 from data_modules.annotations import VideoEntry
 from data_modules.dataset import ClipDataset
 from data_modules.loader import BrokenLog, ClipLoader, LoaderOptions
@@ -19,6 +20,12 @@ from video_adapt.reading import reading
 from video_adapt.video import SegmentSampler
 
 SECOND_OF_THREE = SimpleNamespace(global_rank=1, world_size=3, current_epoch=4)
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """A process that reads nothing, whatever other tests left open."""
+    monkeypatch.setattr(video_adapt.reading, "_own", video_adapt.reading._Own())
 
 
 @pytest.fixture
