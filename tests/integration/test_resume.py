@@ -7,6 +7,8 @@ import re
 import resource
 import shlex
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ from tests.integration.conftest import run
 captioned_world, retrieval = test_retrieval.captioned_world, test_retrieval.retrieval
 spoken_world, spoken = test_open_vocabulary.spoken_world, test_open_vocabulary.spoken
 
+ROOT = Path(__file__).parents[2]
+ALARM_NUMBER, ALARM_AFTER_S = "TEST_RESUME_SIGNAL", "TEST_RESUME_AFTER_S"
 AUTO = ("--ckpt_path", "auto")
 ALARM = "--trainer.callbacks+=tests.integration.test_resume.Alarm"
 EVERY_STEP = ("--trainer.callbacks+=Preemption", "--trainer.callbacks.every_n_steps=1")
@@ -42,12 +46,12 @@ TIMES = re.compile("step_ms|wait_share|search_|memory|time")
 class Alarm(Callback):
     """Sends its process a signal after so much time of its own since the sanity check.
 
-    Attributes:
-        number: The signal; SIGKILL, like one that nobody handles, cleans nothing up.
-        after_s: The time; 0 = never.
+    The environment says which signal and after how long, 0 = never. SIGKILL, like one that nobody
+    handles, cleans nothing up.
     """
 
-    number, after_s = signal.SIGKILL, 0.0
+    number = int(os.environ.get(ALARM_NUMBER, signal.SIGKILL))
+    after_s = float(os.environ.get(ALARM_AFTER_S, 0.0))
     began_s = 0.0  # of a resumed run, which has no sanity check
 
     def on_sanity_check_start(self, trainer, pl_module):
@@ -65,17 +69,13 @@ class Alarm(Callback):
 
 
 def start(words, log, *, number=signal.SIGKILL, after_s=0.0):
-    """The command in a process of its own; a forked one has nothing to import. Its exit code."""
-    child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-            Alarm.number, Alarm.after_s = number, after_s
-            code = run(*words)
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    """The command in a process of its own, as a user starts it; its exit code."""
+    alarm = {ALARM_NUMBER: str(int(number)), ALARM_AFTER_S: str(after_s)}
+    command = [sys.executable, "-m", "video_adapt", *map(str, words)]
+    with log.open("a") as file:
+        return subprocess.run(
+            command, stdout=file, stderr=file, cwd=ROOT, env=os.environ | alarm, check=False
+        ).returncode
 
 
 @pytest.fixture(scope="module")
