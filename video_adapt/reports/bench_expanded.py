@@ -49,7 +49,7 @@ class FramesOfZeros(BlockAdapter):
 
     def _widen(self, part: Tensor, num_frames: int) -> Tensor:
         clips = part.unflatten(0, (-1, num_frames))
-        zeros = torch.zeros_like(clips[:, : self.reach])
+        zeros = clips.new_zeros(len(clips), self.reach, *clips.shape[2:])
         padded = torch.cat([zeros, clips, zeros], dim=1)
         shifted = [padded[:, start : start + num_frames] for start in range(2 * self.reach + 1)]
         return torch.cat(shifted, dim=2).flatten(0, 1)

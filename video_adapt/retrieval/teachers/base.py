@@ -100,13 +100,11 @@ class FeatureTeacher(Teacher):
         masked: Whether padded frames are left out of the relevance.
 
     Attributes:
-        reads_words: Whether it reads more of a caption than the sentence.
         reads_patches: Whether it reads more of a frame than the class token.
         video_rows: What :meth:`encode_videos` says, so that it can be kept as one tensor.
         caption_rows: The same of :meth:`encode_captions`.
     """
 
-    reads_words = False
     reads_patches = False
     video_rows: ClassVar[RowLayout]
     caption_rows: ClassVar[RowLayout] = RowLayout(vectors=("sentence",))

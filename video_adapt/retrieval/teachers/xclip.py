@@ -40,7 +40,6 @@ class XCLIP(CLIP4ClipTeacher):
         masked: Whether padded frames are left out of the relevance.
     """
 
-    reads_words = True
     caption_rows = RowLayout(vectors=("sentence",), sequence="words")
 
     def __init__(
