@@ -108,7 +108,7 @@ def _parts(run: Run, out: Path) -> list[Part]:
         for title, key in (("top-1, %", "top1"), ("zero-shot CLIP, %", "zero_shot_top1"))
         if run.results[key]
     }
-    picture = save_figure(bars(names, panels), out / "sets.png")
+    picture = save_figure(bars(names, panels, alike=True), out / "sets.png")
     parts.append(Picture(picture, "Top-1 by test set"))
     changes = read_class_changes(run.folder / run.stage / _CLASSES)
     return [*parts, *_class_parts(changes)]

@@ -52,6 +52,8 @@ def bars(
     names: Sequence[str],
     panels: Mapping[str, Sequence[float | None]],
     spreads: Mapping[str, Sequence[float]] | None = None,
+    *,
+    alike: bool = False,
 ) -> Figure:
     """Draw one row per name and one panel of bars per quantity.
 
@@ -59,6 +61,7 @@ def bars(
         names: Names of the rows.
         panels: Values of the rows by the title of their panel, at least one; None = not known.
         spreads: How far the values spread to either side, by the same titles; None = not at all.
+        alike: Whether the panels show the same quantity, hence on the same scale.
     """
     none = [0.0] * len(names)
     with house_style():
@@ -68,6 +71,10 @@ def bars(
         colors = [BLUE, *[MUTED] * (len(panels) - 1)]
         for axes, color, (title, values) in zip(row, colors, panels.items(), strict=True):
             _draw_bars(axes, title, values, color, (spreads or {}).get(title, none))
+        if alike:
+            widest = max(axes.get_xlim()[1] for axes in row)
+            for axes in row:
+                axes.set_xlim(0, widest)
         row[0].set_yticks(range(len(names)), [shorten(name, 30) for name in names], color=INK)
         row[0].set_ylim(len(names) - 0.45, -0.55)
     return figure

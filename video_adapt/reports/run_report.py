@@ -100,6 +100,8 @@ def _summary(run: Run, kind: Kind) -> str:
     model, data = (_class_name(config.get(key)) for key in ("model", "data"))
     machine = run.record.get("machine", {}).get("device", "unknown device")
     result = "" if run.evaluation is None else kind.summary(run)
+    if run.evaluation is not None and (label := run.results.get("settings", {}).get("method")):
+        model = f"{label}," if label != model else model  # a variant is not taken for another
     return f"{model} on {data}, {machine}. {result}".rstrip()
 
 

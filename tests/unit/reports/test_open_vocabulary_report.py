@@ -16,6 +16,7 @@ from video_adapt.callbacks.open_vocabulary_files import (
 from video_adapt.metrics import merge_views, video_accuracy
 from video_adapt.reports.kinds import kind_of
 from video_adapt.reports.open_vocabulary_runs import read_class_changes
+from video_adapt.reports.plots import bars
 from video_adapt.reports.run_report import report
 from video_adapt.reports.runs import read_run
 from video_adapt.reports.seeds import experiments_of
@@ -37,10 +38,16 @@ def scores(name: str, predicted: list[int], zero_shot: list[int] | None) -> SetS
 
 
 def make_run(
-    folder: Path, sets: dict[str, SetScores], *, groups=None, draw: int = 1, seed: int = 0
+    folder: Path,
+    sets: dict[str, SetScores],
+    *,
+    groups=None,
+    draw: int = 1,
+    seed: int = 0,
+    method: str = "FROSTER",
 ) -> Path:
     """What the evaluation and the record of a run leave."""
-    result = OpenVocabularyResult(sets, groups or {}, {"labels": "as corrected"})
+    result = OpenVocabularyResult(sets, groups or {}, {"method": method, "labels": "as corrected"})
     test = folder / "test"
     test.mkdir(parents=True)
     for name, found in sets.items():
@@ -78,6 +85,20 @@ def test_a_run_from_base_to_novel(tmp_path):
     assert "| base | base two | 2 | 100.0% | 0.0% | +100.0 |" in text
     assert "| novel | novel two | 2 | 0.0% | 100.0% | -100.0 |" in text
     assert (page.parent / "sets.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("method", "called"), [("FROSTER", "FROSTER on Open"), ("a variant", "a variant, on Open")]
+)
+def test_a_variant_is_never_called_the_published_method(tmp_path, method, called):
+    page = report([base_novel(tmp_path / "one", RIGHT, method=method)])
+    text = (page.parent / "report.md").read_text()
+    assert text.splitlines()[2].startswith(called)
+
+
+def test_bars_of_the_same_quantity_have_the_same_scale():
+    figure = bars(["one"], {"ours": [80.0], "theirs": [20.0]}, alike=True)
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1
 
 
 def test_draws_share_a_row_with_mean_and_spread(tmp_path):
