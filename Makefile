@@ -103,7 +103,7 @@ demo-openvocab: install ## classes that no training video shows: zero-shot, Open
 
 compare: install ## frozen against fine-tuned on the rendered world: eight regimes, two seeds, one report
 	$(VA) world $(RUNS)/demo/world $(DEMO_WORLD) --train 960 --val 160
-	$(VA) compare experiments/comparisons/demo_recognition.yaml
+	$(VA) compare experiments/comparisons/demo_recognition.yaml --at-once 2
 
 real-clips: install ## train on annotated real clips (VIDEO_ADAPT_REAL_VIDEOS names their folder)
 	$(VA) fit -c experiments/demo/real_clips.yaml --overwrite=true

@@ -2,13 +2,13 @@
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .comparison_file import Comparison, PlannedRun
+    from .comparison_queue import Task
     from .comparison_runs import Outcome
     from .comparison_state import Found
 
@@ -19,6 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("file", type=Path, help="comparison file: experiments, lines, seeds")
     only = parser.add_mutually_exclusive_group()
+    only.add_argument(
+        "--at-once",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run so many at the same time: each has its share of the cores and, where there are "
+        "GPUs, one of them (default: 1, with all of the machine)",
+    )
     only.add_argument(
         "--jobs",
         choices=("slurm", "wandb"),
@@ -34,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run what is missing, one after the other, and write the report.
+    """Run what is missing, one after the other or some at once, and write the report.
 
     Finished runs of equal settings are used again, wherever the file says they may lie; one that
     was interrupted goes on. A run that fails is reported, and the rest goes on.
@@ -43,23 +51,29 @@ def run(args: argparse.Namespace) -> int:
         0, or 1 if a run failed.
 
     Raises:
-        ConfigurationError: If the file is wrong, or ``--run`` names no run of it.
+        ConfigurationError: If the file is wrong, ``--run`` names no run of it, or ``--at-once`` is
+            no number of runs.
     """
     # The training commands take seconds to import; `video-adapt --help` must not wait for them.
     from .comparison_config import ConfigReader
     from .comparison_file import read_comparison
     from .comparison_state import Records
 
+    _check(args.at_once)
     comparison = read_comparison(args.file)
     chosen = _choose(comparison, args.run)
     read = ConfigReader()
     # A wrong line of the last experiment is found before the first one runs.
-    configs = [(planned, read(planned)) for planned in chosen]
+    configs = {planned.name: read(planned) for planned in chosen}
     records = Records([comparison.runs_folder, *comparison.reuse])
-    found = [(planned, records.find(planned, config)) for planned, config in configs]
+    found = [(planned, records.find(planned, configs[planned.name])) for planned in chosen]
     if args.jobs is not None:
         return _write_jobs(comparison, found, args.jobs)
-    outcomes = _look(found) if args.report else _perform(comparison, found, args.overwrite)
+    if args.report:
+        outcomes = _look(found)
+    else:
+        tasks = _tasks(comparison, found, configs, args.overwrite)
+        outcomes = _perform(found, tasks, at_once=args.at_once, overwrite=args.overwrite)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         sys.stderr.write(f"failed: {outcome.run.name}: {outcome.problem}\n")
@@ -67,6 +81,13 @@ def run(args: argparse.Namespace) -> int:
         page = _report(comparison, outcomes)
         sys.stdout.write(f"{page}\n")
     return 1 if failed else 0
+
+
+def _check(at_once: int) -> None:
+    from video_adapt.errors import ConfigurationError
+
+    if at_once < 1:
+        raise ConfigurationError(f"--at-once {at_once}: give a whole number from 1")
 
 
 def _choose(comparison: "Comparison", name: str | None) -> list["PlannedRun"]:
@@ -106,31 +127,75 @@ def _look(found: Sequence[tuple["PlannedRun", "Found"]]) -> list["Outcome"]:
     ]
 
 
-def _perform(
-    comparison: "Comparison", found: Sequence[tuple["PlannedRun", "Found"]], overwrite: bool
-) -> list["Outcome"]:
-    from .comparison_runs import Outcome, perform
+def _tasks(
+    comparison: "Comparison",
+    found: Sequence[tuple["PlannedRun", "Found"]],
+    configs: dict[str, dict[str, Any]],
+    overwrite: bool,
+) -> list["Task"]:
+    """What is to be run; a run that reads what an earlier one writes stands behind it."""
+    from .comparison_config import reads_from
+    from .comparison_queue import Task
 
-    outcomes: list[Outcome] = []
-    missing = sum(not state.finished for _, state in found)
-    took_s: list[float] = []
+    tasks: list[Task] = []
     for number, (planned, state) in enumerate(found, 1):
-        label = f"[{number}/{len(found)}] {planned.name}"
+        if state.finished or (state.problem and not overwrite):
+            continue
+        config = configs[planned.name]
+        tasks.append(
+            Task(
+                planned,
+                state,
+                log=comparison.out / f"logs/{planned.name}.log",
+                label=f"[{number}/{len(found)}] {planned.name}",
+                behind=[t.run.name for t in tasks if reads_from(config, t.run.folder)],
+            )
+        )
+    return tasks
+
+
+def _perform(
+    found: Sequence[tuple["PlannedRun", "Found"]],
+    tasks: Sequence["Task"],
+    *,
+    at_once: int,
+    overwrite: bool,
+) -> list["Outcome"]:
+    from .comparison_queue import perform_all
+
+    outcomes = _settle(found)
+    took_s: list[float] = []
+    # Where there are fewer runs than places, each has more of the machine.
+    at_once = min(at_once, len(tasks))
+
+    def begins(task: "Task") -> None:
+        goes_on = task.found.checkpoint or task.found.trained
+        _say(f"{task.label}: {'goes on' if goes_on else 'begins'}, {task.log}")
+
+    def ended(task: "Task", outcome: "Outcome", run_s: float) -> None:
+        outcomes[task.run.name] = outcome
+        took_s.append(run_s)
+        left_s = sum(took_s) / len(took_s) * (len(tasks) - len(took_s)) / at_once
+        ending = f"{run_s / 60:.1f} min, about {left_s / 60:.0f} min to go"
+        _say(f"{task.label}: {_result(outcome)}, {ending}")
+
+    if tasks:
+        perform_all(tasks, at_once=at_once, overwrite=overwrite, begins=begins, ended=ended)
+    return [outcomes[planned.name] for planned, _ in found]
+
+
+def _settle(found: Sequence[tuple["PlannedRun", "Found"]]) -> dict[str, "Outcome"]:
+    """What has become of runs already: those that are finished, those whose folder is taken."""
+    from .comparison_runs import Outcome
+
+    outcomes: dict[str, Outcome] = {}
+    for number, (planned, state) in enumerate(found, 1):
         if state.finished:
-            outcomes.append(Outcome(planned, "reused", state.folder))
-            _say(f"{label}: {_result(outcomes[-1])}, finished before in {state.folder}")
-            continue
-        if state.problem and not overwrite:
-            outcomes.append(Outcome(planned, "failed", state.folder, state.problem))
-            continue
-        log = comparison.out / f"logs/{planned.name}.log"
-        _say(f"{label}: {'goes on' if state.checkpoint or state.trained else 'begins'}, {log}")
-        began_s = time.monotonic()
-        outcomes.append(perform(planned, state, log, overwrite=overwrite))
-        took_s.append(time.monotonic() - began_s)
-        left_min = sum(took_s) / len(took_s) * (missing - len(took_s)) / 60
-        ending = f"{took_s[-1] / 60:.1f} min, about {left_min:.0f} min to go"
-        _say(f"{label}: {_result(outcomes[-1])}, {ending}")
+            outcomes[planned.name] = reused = Outcome(planned, "reused", state.folder)
+            where = f"finished before in {state.folder}"
+            _say(f"[{number}/{len(found)}] {planned.name}: {_result(reused)}, {where}")
+        elif state.problem:
+            outcomes[planned.name] = Outcome(planned, "failed", state.folder, state.problem)
     return outcomes
 
 

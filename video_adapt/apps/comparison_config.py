@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -59,6 +60,15 @@ def _environment(run: PlannedRun) -> Iterator[None]:
         del os.environ["SEED"]
         if seed is not None:
             os.environ["SEED"] = seed
+
+
+def reads_from(config: Any, folder: Path) -> bool:
+    """Whether a setting names a file below a folder, such as the checkpoint of another run."""
+    if isinstance(config, Mapping):
+        return any(reads_from(value, folder) for value in config.values())
+    if isinstance(config, list):
+        return any(reads_from(value, folder) for value in config)
+    return isinstance(config, str) and folder.absolute() in Path(config).absolute().parents
 
 
 def digest_of(command: str, config: Mapping[str, Any]) -> str:

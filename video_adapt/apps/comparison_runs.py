@@ -1,22 +1,19 @@
-"""Running what a comparison lacks, one ordinary command after the other."""
+"""Running what a run of a comparison lacks, one ordinary command after the other."""
 
 import os
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from video_adapt.reports.spent import read_spent, write_spent
 
 from .comparison_file import PlannedRun
+from .comparison_places import Place
+from .comparison_processes import Processes
 from .comparison_state import Found, result_folder
 from .gpu_energy import EnergyMeter
-
-_STOPS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class Outcome(NamedTuple):
@@ -54,15 +51,16 @@ def commands_of(run: PlannedRun, found: Found, *, overwrite: bool) -> list[list[
     return [[sys.executable, "-m", "video_adapt", *words] for words in commands]
 
 
-def execute(words: Sequence[str], log: Path, *, seed: int) -> int:
+def execute(
+    words: Sequence[str], log: Path, *, environment: Mapping[str, str], processes: Processes
+) -> int:
     """Run a command in a process of its own, its words and what it says going to a file.
-
-    A signal that asks to stop is handed on, so that training can save before it stops.
 
     Args:
         words: The command.
         log: File that is appended to.
-        seed: Value of the environment variable ``SEED``.
+        environment: Variables that it has beside those of this process.
+        processes: Those that a signal to stop is handed on to, this one among them.
 
     Returns:
         Its exit code.
@@ -72,24 +70,21 @@ def execute(words: Sequence[str], log: Path, *, seed: int) -> int:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:
-        file.write(f"$ SEED={seed} {' '.join(words)}\n")
+        said = [f"{name}={value}" for name, value in environment.items()]
+        file.write(f"$ {' '.join([*said, *words])}\n")
         file.flush()
-        process = subprocess.Popen(
-            words, stdout=file, stderr=subprocess.STDOUT, env=os.environ | {"SEED": str(seed)}
-        )
-        with _handing_on(process) as asked:
-            try:
-                code = process.wait()
-            except BaseException:
-                process.terminate()
-                process.wait()
-                raise
-    if asked:
-        raise KeyboardInterrupt
-    return code
+        return processes.run(words, file, os.environ | environment)
 
 
-def perform(run: PlannedRun, found: Found, log: Path, *, overwrite: bool) -> Outcome:
+def perform(
+    run: PlannedRun,
+    found: Found,
+    log: Path,
+    *,
+    overwrite: bool,
+    place: Place,
+    processes: Processes,
+) -> Outcome:
     """Begin a run or go on with it; note what it took.
 
     Args:
@@ -97,16 +92,23 @@ def perform(run: PlannedRun, found: Found, log: Path, *, overwrite: bool) -> Out
         found: How far it is.
         log: File for what it says.
         overwrite: Whether it may replace what its folder holds.
+        place: What it has of the machine.
+        processes: Those that run meanwhile.
+
+    Raises:
+        KeyboardInterrupt: If this process was asked to stop.
     """
     folder = result_folder(run)
     goes_on = found.checkpoint is not None or found.trained
     before = read_spent(folder) if goes_on else {}
-    meter = EnergyMeter()
+    environment = {"SEED": str(run.seed)} | place.environment
+    # A counter counts a GPU, whoever works on it.
+    meter = EnergyMeter("" if place.shares_gpu else place.gpus)
     began_s, began_j = time.monotonic(), meter.read_j()
     code: int | None = None
     try:
         for words in commands_of(run, found, overwrite=overwrite):
-            code = execute(words, log, seed=run.seed)
+            code = execute(words, log, environment=environment, processes=processes)
             if code != 0:
                 break
     finally:
@@ -117,6 +119,8 @@ def perform(run: PlannedRun, found: Found, log: Path, *, overwrite: bool) -> Out
                 attempts=before.get("attempts", 0) + 1,
                 finished=code == 0,
                 gpu_j=_sum(before.get("gpu_j", 0.0), _difference(meter.read_j(), began_j)),
+                at_once=max(before.get("at_once", 1), place.at_once),
+                shares_gpu=before.get("shares_gpu", False) or place.shares_gpu,
             )
     if code == 0:
         return Outcome(run, "done", folder)
@@ -137,20 +141,3 @@ def _difference(later: float | None, earlier: float | None) -> float | None:
 
 def _sum(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one + other
-
-
-@contextmanager
-def _handing_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Hand signals that ask to stop on to a process; yields those that came."""
-    asked: list[int] = []
-
-    def hand_on(number: int, frame: Any) -> None:
-        asked.append(number)
-        process.send_signal(number)
-
-    before = {number: signal.signal(number, hand_on) for number in _STOPS}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

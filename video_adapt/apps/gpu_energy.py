@@ -1,22 +1,24 @@
-"""Energy that this machine's visible GPUs have taken, from NVIDIA's own counters."""
+"""Energy that GPUs of this machine have taken, from NVIDIA's own counters."""
 
 import contextlib
 import ctypes
-import os
 from typing import Any
 
 _LIBRARY = "libnvidia-ml.so.1"
 
 
 class EnergyMeter:
-    """Reads the counters of the GPUs that ``CUDA_VISIBLE_DEVICES`` shows, all without it.
+    """Reads the counters of some GPUs.
 
     A counter belongs to its GPU: whoever else computes there is counted too.
+
+    Args:
+        visible: The GPUs, as ``CUDA_VISIBLE_DEVICES`` would name them; None = all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, visible: str | None) -> None:
         self._library = _load()
-        self._handles = [] if self._library is None else _handles(self._library)
+        self._handles = [] if self._library is None else _handles(self._library, visible)
 
     def read_j(self) -> float | None:
         """Joules since the driver was loaded; None where no GPU counts them."""
@@ -38,9 +40,8 @@ def _load() -> Any:
     return None
 
 
-def _handles(library: Any) -> list[ctypes.c_void_p]:
+def _handles(library: Any, visible: str | None) -> list[ctypes.c_void_p]:
     """The visible GPUs; none of them if one cannot be found, as part of a sum says nothing."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         count = ctypes.c_uint()
         library.nvmlDeviceGetCount_v2(ctypes.byref(count))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from video_adapt.errors import ConfigurationError
 from video_adapt.metrics import save_figure
@@ -15,7 +15,7 @@ from .kinds import common_kind
 from .plots import plot_comparison, plot_learning_together
 from .runs import Run
 from .seeds import Experiment
-from .spent import ENERGY, GPU_HOURS, MINUTES
+from .spent import ENERGY, GPU_HOURS, MINUTES, read_spent
 
 _WAIT = WAIT._replace(column="data wait")
 _OF_TRAINING = (CHECKPOINT, MEMORY, STEP, _WAIT)
@@ -134,7 +134,7 @@ def _problems(rows: Sequence[Row]) -> list[Part]:
 
 def _setting(runs: Sequence[Run]) -> str:
     """On what the runs were made; says where they are not alike."""
-    facts = {
+    facts: dict[str, set[Any]] = {
         "devices": {run.record.get("machine", {}).get("device", "unknown") for run in runs},
         "validation lists": {run.record.get("data", {}).get("val_digest") for run in runs},
         "commits": {run.record.get("git") for run in runs},
@@ -142,6 +142,14 @@ def _setting(runs: Sequence[Run]) -> str:
     seeds = sorted({run.record["seed"] for run in runs if run.record.get("seed") is not None})
     told = f"{len(runs)} runs, seeds {', '.join(map(str, seeds))}."
     told += f" Device: {', '.join(sorted(facts['devices']))}."
+    noted = [read_spent(run.folder).get("at_once") for run in runs]
+    at_once = [number for number in noted if number is not None]
+    if max(at_once, default=1) > 1:
+        told += (
+            f" Up to {max(at_once)} runs at once: times of steps, waits for data and minutes are "
+            "those of a shared machine."
+        )
+        facts["numbers of runs at once"] = set(at_once)
     mixed = [name for name, values in facts.items() if len(values) > 1]
     if mixed:
         told += f" Not alike in all runs: {', '.join(mixed)}."

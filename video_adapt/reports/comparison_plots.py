@@ -1,5 +1,6 @@
 """Picture of what experiments give against what they cost."""
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -77,7 +78,9 @@ def _draw(axes: Axes, experiments: Sequence[Experiment], cost: Figure, result: F
         )
     largest = max(values)
     if cost is MILLIONS and largest > 0:
-        axes.set_xscale("symlog", linthresh=min(value for value in values if value > 0))
+        # From the decade below the smallest: its mark would lie upon that of none otherwise.
+        smallest = min(value for value in values if value > 0)
+        axes.set_xscale("symlog", linthresh=10 ** math.floor(math.log10(smallest)))
         axes.set_xlim(0, 2 * largest)
     else:
         axes.set_xlim(0, 1.1 * max(largest, 1e-9))

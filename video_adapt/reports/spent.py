@@ -14,7 +14,14 @@ _FILE = "spent.json"
 
 
 def write_spent(
-    folder: Path, *, wall_s: float, attempts: int, finished: bool, gpu_j: float | None
+    folder: Path,
+    *,
+    wall_s: float,
+    attempts: int,
+    finished: bool,
+    gpu_j: float | None,
+    at_once: int,
+    shares_gpu: bool,
 ) -> None:
     """Note what a run cost, and for which run that is true.
 
@@ -24,9 +31,19 @@ def write_spent(
         attempts: Number of processes it took.
         finished: Whether the last one came to its end.
         gpu_j: Energy that the GPUs took meanwhile, in joules; None = not known.
+        at_once: How many runs shared the machine, this one among them.
+        shares_gpu: Whether another one had the same GPU.
     """
-    facts = {"wall_s": round(wall_s, 3), "attempts": attempts, "finished": finished, "gpu_j": gpu_j}
-    write_json(folder / _FILE, facts | {"record": _record_digest(folder)})
+    facts = {
+        "wall_s": round(wall_s, 3),
+        "attempts": attempts,
+        "finished": finished,
+        "gpu_j": gpu_j,
+        "at_once": at_once,
+        "shares_gpu": shares_gpu,
+        "record": _record_digest(folder),
+    }
+    write_json(folder / _FILE, facts)
 
 
 def read_spent(folder: Path) -> dict[str, Any]:
@@ -48,13 +65,14 @@ def _spent(run: Run, key: str) -> float | None:
 
 
 def _gpu_hours(run: Run) -> float | None:
-    """Hours of all GPUs; None where the time is not known or no GPU was used."""
-    wall_s = _spent(run, "wall_s")
+    """Hours of all GPUs; None where the time is not known or no GPU was its own."""
+    spent = read_spent(run.folder)
+    wall_s = None if spent.get("shares_gpu") else spent.get("wall_s")
     used = any(name.endswith("_allocated") for name in run.curves)
     processes = run.record.get("machine", {}).get("processes")
     if wall_s is None or not used or processes is None:
         return None
-    return wall_s / 3600 * processes
+    return float(wall_s) / 3600 * processes
 
 
 MINUTES = Figure("time of the run", lambda run: _spent(run, "wall_s"), " min", 1, 1 / 60, "time")

@@ -1,6 +1,4 @@
 import json
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +6,8 @@ import pytest
 
 from video_adapt.apps import comparison_runs
 from video_adapt.apps.comparison_file import PlannedRun
+from video_adapt.apps.comparison_places import Place
+from video_adapt.apps.comparison_processes import Processes
 from video_adapt.apps.comparison_runs import commands_of, execute, last_word, perform
 from video_adapt.apps.comparison_state import Found
 
@@ -17,8 +17,11 @@ def run(tmp_path):
     return PlannedRun("fit", Path("probe.yaml"), ("--a=1",), 3, tmp_path / "probe_3")
 
 
-def python(code):
-    return [sys.executable, "-c", code]
+ALONE = Place(1, {}, None, shares_gpu=False)
+
+
+def bring(run, found, log, *, overwrite=False, place=ALONE):
+    return perform(run, found, log, overwrite=overwrite, place=place, processes=Processes())
 
 
 def test_a_run_begins_goes_on_or_begins_anew(run):
@@ -47,42 +50,30 @@ def test_a_test_stands_behind_training(run):
 def test_what_cannot_be_trained_is_not_tested(run, tmp_path, monkeypatch):
     begun = []
     monkeypatch.setattr(
-        comparison_runs, "execute", lambda words, log, seed: begun.append(words) or 1
+        comparison_runs, "execute", lambda words, log, **_: begun.append(words) or 1
     )
     (tmp_path / "log").touch()
     tested = run._replace(test="last")
-    outcome = perform(tested, Found(run.folder), tmp_path / "log", overwrite=False)
+    outcome = bring(tested, Found(run.folder), tmp_path / "log")
     assert outcome.state == "failed"
     assert len(begun) == 1
 
 
-def test_a_process_has_its_seed_and_its_log(tmp_path):
+def test_a_process_has_its_variables_and_its_log(tmp_path):
     log = tmp_path / "logs/a.log"
     code = "import os, sys; print(os.environ['SEED']); print('oh', file=sys.stderr); sys.exit(3)"
-    assert execute(python(code), log, seed=5) == 3
+    words = [sys.executable, "-c", code]
+    environment = {"SEED": "5", "OMP_NUM_THREADS": "1"}
+    assert execute(words, log, environment=environment, processes=Processes()) == 3
     lines = log.read_text().splitlines()
-    assert lines[0].startswith("$ SEED=5 ")
+    assert lines[0].startswith(f"$ SEED=5 OMP_NUM_THREADS=1 {sys.executable} ")
     assert sorted(lines[-2:]) == ["5", "oh"]
-
-
-def test_a_signal_to_stop_reaches_the_process_first(tmp_path):
-    code = (
-        "import os, signal, sys\n"
-        "signal.signal(signal.SIGUSR1, lambda *_: (print('saved', flush=True), sys.exit(0)))\n"
-        f"os.kill({os.getpid()}, signal.SIGUSR1)\n"
-        "signal.pause()\n"
-    )
-    before = signal.getsignal(signal.SIGUSR1)
-    with pytest.raises(KeyboardInterrupt):
-        execute(python(code), tmp_path / "log", seed=0)
-    assert (tmp_path / "log").read_text().endswith("saved\n")
-    assert signal.getsignal(signal.SIGUSR1) is before
 
 
 def stand_in(monkeypatch, folder, code):
     """A process that leaves a record and ends."""
 
-    def execute(words, log, *, seed):
+    def execute(words, log, **_):
         folder.mkdir(exist_ok=True)
         (folder / "run.json").write_text("{}")
         log.write_text("video-adapt: error: no video\nbye\n")
@@ -93,7 +84,7 @@ def stand_in(monkeypatch, folder, code):
 
 def test_what_a_run_took_is_noted_and_added_up(run, tmp_path, monkeypatch):
     stand_in(monkeypatch, run.folder, 1)
-    outcome = perform(run, Found(run.folder), tmp_path / "log", overwrite=False)
+    outcome = bring(run, Found(run.folder), tmp_path / "log")
     assert outcome.state == "failed"
     assert outcome.problem == f"no video (exit code 1, {tmp_path / 'log'})"
     path = run.folder / "spent.json"
@@ -102,11 +93,11 @@ def test_what_a_run_took_is_noted_and_added_up(run, tmp_path, monkeypatch):
     path.write_text(json.dumps(first | {"wall_s": 100.0}))
     stand_in(monkeypatch, run.folder, 0)
     again = Found(run.folder, checkpoint=Path("last.ckpt"), begun=True)
-    assert perform(run, again, tmp_path / "log", overwrite=False).state == "done"
+    assert bring(run, again, tmp_path / "log").state == "done"
     spent = json.loads(path.read_text())
     assert 100 <= spent["wall_s"] < 110
     assert (spent["attempts"], spent["finished"]) == (2, True)
-    perform(run, Found(run.folder), tmp_path / "log", overwrite=True)
+    bring(run, Found(run.folder), tmp_path / "log", overwrite=True)
     assert json.loads(path.read_text())["attempts"] == 1
 
 
@@ -117,8 +108,37 @@ def test_energy_is_a_difference_or_unknown(run, tmp_path, monkeypatch):
         monkeypatch.setattr(
             comparison_runs.EnergyMeter, "read_j", lambda meter, left=left: next(left)
         )
-        perform(run, Found(run.folder), tmp_path / "log", overwrite=False)
+        bring(run, Found(run.folder), tmp_path / "log")
         assert json.loads((run.folder / "spent.json").read_text())["gpu_j"] == energy
+
+
+def test_energy_is_counted_on_a_gpu_of_its_own(run, tmp_path, monkeypatch):
+    stand_in(monkeypatch, run.folder, 0)
+    asked = []
+
+    class Meter:
+        def __init__(self, visible):
+            asked.append(visible)
+
+        def read_j(self):
+            return None
+
+    monkeypatch.setattr(comparison_runs, "EnergyMeter", Meter)
+    for shares_gpu in (False, True):
+        place = Place(4, {}, "3", shares_gpu=shares_gpu)
+        bring(run, Found(run.folder), tmp_path / "log", place=place)
+        spent = json.loads((run.folder / "spent.json").read_text())
+        assert (spent["at_once"], spent["shares_gpu"]) == (4, shares_gpu)
+    assert asked == ["3", ""]
+
+
+def test_a_run_that_ever_shared_the_machine_has_shared_it(run, tmp_path, monkeypatch):
+    stand_in(monkeypatch, run.folder, 1)
+    shared = Place(2, {}, "0", shares_gpu=True)
+    bring(run, Found(run.folder), tmp_path / "log", place=shared)
+    bring(run, Found(run.folder, checkpoint=Path("last.ckpt"), begun=True), tmp_path / "log")
+    spent = json.loads((run.folder / "spent.json").read_text())
+    assert (spent["at_once"], spent["shares_gpu"]) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_an_evaluation_is_finished_with_its_figures(run, tmp_path):
 
 def test_a_run_that_ended_early_is_finished_if_that_was_noted(run, tmp_path):
     record(run.folder, epochs=1)
-    noted = {"wall_s": 1.0, "attempts": 1, "gpu_j": None}
+    noted = {"wall_s": 1.0, "attempts": 1, "gpu_j": None, "at_once": 1, "shares_gpu": False}
     write_spent(run.folder, finished=False, **noted)
     assert not look(run, tmp_path).finished
     write_spent(run.folder, finished=True, **noted)

@@ -1,4 +1,5 @@
 import csv
+import itertools
 import json
 
 import pytest
@@ -14,6 +15,8 @@ from video_adapt.reports.runs import read_run
 from video_adapt.reports.seeds import Experiment
 from video_adapt.reports.spent import ENERGY, GPU_HOURS, MINUTES, read_spent, write_spent
 
+ALONE = {"at_once": 1, "shares_gpu": False}
+
 
 @pytest.fixture
 def rows(tmp_path):
@@ -22,8 +25,8 @@ def rows(tmp_path):
         read_run(make_detection_run(tmp_path / f"small_{k}", seed=k, mAP=value))
         for k, value in enumerate((0.5, 0.7))
     ]
-    write_spent(small[0].folder, wall_s=60, attempts=1, finished=True, gpu_j=None)
-    write_spent(small[1].folder, wall_s=180, attempts=2, finished=True, gpu_j=None)
+    write_spent(small[0].folder, wall_s=60, attempts=1, finished=True, gpu_j=None, **ALONE)
+    write_spent(small[1].folder, wall_s=180, attempts=2, finished=True, gpu_j=None, **ALONE)
     full = read_run(make_detection_run(tmp_path / "full_0", lr=0.5))
     return [
         Row("small, inside", "small.yaml", small, []),
@@ -43,6 +46,7 @@ def test_what_it_gives_and_what_it_costs(folder):
     text = (folder / "report.md").read_text()
     assert text.startswith("# Frozen?\n")
     assert "3 runs, seeds 0, 1." in text
+    assert "at once" not in text
     gives = "| small, inside (n = 2) | 60.0 ± 14.1% | 75.0% | 50.0% | 1,234 | unknown | unknown |"
     assert gives in text
     costs = "| unknown | 20.5 ± 0.7 ms | unknown | unknown | 2.0 ± 1.4 min | unknown | unknown |"
@@ -94,6 +98,23 @@ def test_runs_that_were_not_alike_are_told(rows, tmp_path):
     assert "Not alike in all runs: devices, commits." in text
 
 
+def test_runs_at_once_are_told(rows, tmp_path):
+    facts = {"wall_s": 60, "attempts": 1, "finished": True, "gpu_j": None, "shares_gpu": False}
+
+    def setting(*numbers):
+        for run, number in zip(rows[0].runs, numbers, strict=True):
+            write_spent(run.folder, at_once=number, **facts)
+        page = compare("At once", rows, tmp_path / "at_once", command="c", asked="a")
+        return (page.parent / "report.md").read_text()
+
+    alike = setting(4, 4)
+    assert "Up to 4 runs at once: times of steps" in alike
+    assert "numbers of runs" not in alike
+    mixed = setting(1, 4)
+    assert "Up to 4 runs at once: times of steps" in mixed
+    assert "Not alike in all runs: commits, numbers of runs at once." in mixed
+
+
 def test_nothing_finished_is_no_report(rows, tmp_path):
     with pytest.raises(ConfigurationError, match="finished; first: broken_0: no such file"):
         compare("None", rows[2:], tmp_path / "out", command="c", asked="a")
@@ -122,8 +143,11 @@ def test_hours_count_gpus_and_energy_is_what_was_counted(rows):
         record=run.record | {"machine": {"processes": 4}},
     )
     assert GPU_HOURS.value(on_gpus) == pytest.approx(0.2)
+    shared = {"at_once": 2, "shares_gpu": True}
+    write_spent(run.folder, wall_s=180, attempts=2, finished=True, gpu_j=None, **shared)
+    assert GPU_HOURS.value(on_gpus) is None
     assert ENERGY.value(run) is None
-    write_spent(run.folder, wall_s=1, attempts=1, finished=True, gpu_j=7200.0)
+    write_spent(run.folder, wall_s=1, attempts=1, finished=True, gpu_j=7200.0, **ALONE)
     assert ENERGY.text([run]) == "2.0 Wh"
     assert MINUTES.value(rows[1].runs[0]) is None
 
@@ -145,6 +169,40 @@ def test_the_tradeoff_shows_costs_that_several_know(rows):
     assert drawing.axes[0].get_xscale() == "symlog"
     assert drawing.axes[1].get_xlim() == pytest.approx((0, 1.1 * (20.5 + 0.7071)), abs=1e-3)
     assert plot_tradeoff(experiments[:1], DETECTION) is None
+
+
+def test_marks_of_the_tradeoff_do_not_overlap(rows):
+    """Few trained parameters, of whatever first digit, beside many and none."""
+    run = rows[1].runs[0]
+    curve = run.curves["cost/trained_parameters"]
+    for fewest in (580, 999, 100, 4_000):
+        experiments = [
+            Experiment(
+                str(number),
+                [
+                    run._replace(
+                        curves=run.curves
+                        | {
+                            "cost/trained_parameters": curve._replace(
+                                value=curve.value * 0 + number
+                            )
+                        }
+                    )
+                ],
+            )
+            for number in (0, fewest, 475_968)
+        ]
+        axes = plot_tradeoff(experiments, DETECTION).axes[0]
+        axes.figure.draw_without_rendering()
+        left, right = axes.get_xlim()
+        boxes = [
+            label.get_window_extent()
+            for place, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+            if left <= place <= right
+        ]
+        assert len(boxes) > 3
+        for one, other in itertools.pairwise(boxes):
+            assert one.x1 < other.x0
 
 
 def test_the_tradeoff_goes_without_trained_parameters(rows):
