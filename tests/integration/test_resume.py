@@ -154,6 +154,10 @@ def compare(folder, expected):
         for part in STATES + COUNTS:
             assert_equal(mine.get(part), other.get(part), f"{name} {part}")
     assert figures(folder) == figures(expected)
+    measured = [path.name for path in (expected / "val").glob("*.[cj]s*")]
+    assert "metrics.json" in measured
+    for name in measured:
+        assert (folder / "val" / name).read_bytes() == (expected / "val" / name).read_bytes(), name
 
 
 def killed_once(job, point, number, folder, words_of, whole):

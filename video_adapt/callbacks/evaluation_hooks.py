@@ -32,6 +32,7 @@ class EvaluationCallback(Callback, ABC, Generic[Result]):
     def __init__(self) -> None:
         self.results: dict[str, Result] = {}
         self._metrics: dict[str, Metric] = {}
+        self._unwritten: set[str] = set()
 
     @abstractmethod
     def _metric(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> Metric:
@@ -99,8 +100,11 @@ class EvaluationCallback(Callback, ABC, Generic[Result]):
         self._conclude("test", trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the files, unless training goes on and will validate again."""
-        if trainer.state.fn == TrainerFn.VALIDATING:
+        """Write the files, unless training will validate again.
+
+        A run that is killed behind its last checkpoint could not write them any more.
+        """
+        if not trainer.sanity_checking and not _will_validate_again(trainer):
             self._write("val", trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -108,8 +112,8 @@ class EvaluationCallback(Callback, ABC, Generic[Result]):
         self._write("test", trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the files of the last validation."""
-        if "val" in self.results:
+        """Write the files of the last validation, where others were to come."""
+        if "val" in self._unwritten:
             self._write("val", trainer, pl_module)
 
     def _begin(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -120,6 +124,7 @@ class EvaluationCallback(Callback, ABC, Generic[Result]):
         measured = self._metrics.pop(stage).compute()
         result = self._result(stage, measured, trainer, pl_module)
         self.results[stage] = result
+        self._unwritten.add(stage)
         for place, (name, value) in enumerate(self._figures(result).items()):
             # Every process has the same: of equal numbers the maximum is exact, a mean is not.
             key, on_bar = f"{stage}/{name}", place == 0
@@ -128,6 +133,7 @@ class EvaluationCallback(Callback, ABC, Generic[Result]):
             self._report(stage, result)
 
     def _write(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._unwritten.discard(stage)
         folder = run_directory(trainer)
         if trainer.state.fn == TrainerFn.FITTING:
             folder /= stage
@@ -135,3 +141,11 @@ class EvaluationCallback(Callback, ABC, Generic[Result]):
             return
         folder.mkdir(parents=True, exist_ok=True)
         self._write_files(folder, stage, trainer, pl_module)
+
+
+def _will_validate_again(trainer: Trainer) -> bool:
+    """Whether the epochs to come hold a validation, unless something ends the run before."""
+    if trainer.state.fn != TrainerFn.FITTING or trainer.max_epochs is None:
+        return False
+    every = trainer.check_val_every_n_epoch or 1
+    return (trainer.current_epoch + 1) // every < trainer.max_epochs // every

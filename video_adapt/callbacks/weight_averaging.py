@@ -68,11 +68,12 @@ class EpochAverage(Callback):
         self.first_epoch, self.last_epoch = first_epoch, last_epoch
         self._mean = UniformMean()
         self._epoch = 0  # the last one that was added
+        self._concluded = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Start anew with every training run."""
         if stage == "fit":
-            self._mean, self._epoch = UniformMean(), 0
+            self._mean, self._epoch, self._concluded = UniformMean(), 0, False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let an epoch of the range count."""
@@ -85,6 +86,7 @@ class EpochAverage(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the mean into the model and write it down."""
+        self._concluded = True
         if not self._mean.count:
             logger.warning("no epoch from %d on was trained: there is no average", self.first_epoch)
             return
@@ -98,6 +100,11 @@ class EpochAverage(Callback):
         path = run_directory(trainer) / "checkpoints" / "averaged.ckpt"
         trainer.save_checkpoint(path, weights_only=True)
         logger.info("mean of the weights after epochs %d to %d: %s", first, self._epoch, path)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Do so in a run that was killed behind its last checkpoint: it has nothing to train."""
+        if not self._concluded:
+            self.on_train_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""

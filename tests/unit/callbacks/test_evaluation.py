@@ -3,6 +3,7 @@ import json
 import logging
 
 import pytest
+from lightning.pytorch.callbacks import Checkpoint
 
 from tests.unit.callbacks.toy import CLASSES, ToyData, ToyRecogniser, quick_trainer
 from video_adapt.callbacks import Evaluation
@@ -62,3 +63,32 @@ def test_fit_logs_each_epoch_and_writes_the_last(tmp_path):
     assert trainer.callback_metrics["val/top1"].item() == pytest.approx(3 / 4)
     assert trainer.callback_metrics["val/videos"] == 4  # the sanity check left nothing behind
     assert (tmp_path / "val/predictions.csv").is_file()
+
+
+class Killed(Checkpoint):
+    """Knows after which epochs a run that dies with its checkpoint leaves the files behind."""
+
+    def __init__(self, folder):
+        self.path, self.epochs = folder / "val/metrics.json", []
+
+    def on_validation_end(self, trainer, pl_module):
+        if self.path.exists() and not trainer.sanity_checking:
+            self.epochs.append(trainer.current_epoch + 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "written_by"),
+    [
+        ({"max_epochs": 3}, [3]),
+        ({"max_epochs": 3, "check_val_every_n_epoch": 2}, [2]),
+        ({"max_epochs": -1, "max_steps": 4}, [1, 2]),
+        ({"max_epochs": 3, "max_steps": 4}, []),
+    ],
+)
+def test_the_last_validation_writes_before_the_checkpoint(tmp_path, settings, written_by):
+    """Or at the end of a run that ended before it could be expected to."""
+    killed = Killed(tmp_path)
+    trainer = quick_trainer(tmp_path, Evaluation(), killed, enable_checkpointing=True, **settings)
+    trainer.fit(ToyRecogniser(), ToyData([0, 0, 1, 1, 2, 0, 1, 1], [0, 2, 0, 1]))
+    assert killed.epochs == written_by
+    assert killed.path.exists()

@@ -96,6 +96,22 @@ def test_a_resumed_run_has_the_average_of_an_uninterrupted_one(tmp_path):
     assert later.provenance == whole.provenance == {"averaged_epochs": [2, 4]}
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+def test_a_run_that_was_killed_behind_its_last_checkpoint_gets_its_average(tmp_path):
+    settings = {"enable_checkpointing": True, "limit_val_batches": 0}
+    writer = ModelCheckpoint(tmp_path / "checkpoints", filename="last")
+    whole = fit(tmp_path, EpochAverage(), writer, **settings)
+    path = tmp_path / "checkpoints" / "averaged.ckpt"
+    path.unlink()
+    writer = ModelCheckpoint(tmp_path / "checkpoints", filename="last")
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    later = fit(tmp_path, EpochAverage(), writer, resume=last, **settings)
+    for name, value in torch.load(path)["state_dict"].items():
+        assert torch.equal(value, trained(whole)[name])
+        assert torch.equal(value, trained(later)[name])
+    assert later.provenance == whole.provenance
+
+
 def test_without_an_epoch_of_the_range_nothing_is_averaged(tmp_path, caplog):
     diary = Diary()
     with caplog.at_level(logging.WARNING):
