@@ -134,21 +134,21 @@ def _tasks(
     overwrite: bool,
 ) -> list["Task"]:
     """What is to be run; a run that reads what an earlier one writes stands behind it."""
-    from .comparison_config import reads_from
+    from .comparison_config import folders_read
     from .comparison_queue import Task
 
     tasks: list[Task] = []
     for number, (planned, state) in enumerate(found, 1):
         if state.finished or (state.problem and not overwrite):
             continue
-        config = configs[planned.name]
+        read = folders_read(configs[planned.name])
         tasks.append(
             Task(
                 planned,
                 state,
                 log=comparison.out / f"logs/{planned.name}.log",
                 label=f"[{number}/{len(found)}] {planned.name}",
-                behind=[t.run.name for t in tasks if reads_from(config, t.run.folder)],
+                behind=[t.run.name for t in tasks if t.run.folder.resolve() in read],
             )
         )
     return tasks

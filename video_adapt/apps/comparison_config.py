@@ -62,13 +62,13 @@ def _environment(run: PlannedRun) -> Iterator[None]:
             os.environ["SEED"] = seed
 
 
-def reads_from(config: Any, folder: Path) -> bool:
-    """Whether a setting names a file below a folder, such as the checkpoint of another run."""
+def folders_read(config: Any) -> set[Path]:
+    """All folders above the files that settings name, such as that of a run whose teacher it is."""
     if isinstance(config, Mapping):
-        return any(reads_from(value, folder) for value in config.values())
+        return folders_read(list(config.values()))
     if isinstance(config, list):
-        return any(reads_from(value, folder) for value in config)
-    return isinstance(config, str) and folder.absolute() in Path(config).absolute().parents
+        return {folder for value in config for folder in folders_read(value)}
+    return set(Path(config).resolve().parents) if isinstance(config, str) else set()
 
 
 def digest_of(command: str, config: Mapping[str, Any]) -> str:

@@ -38,11 +38,12 @@ def make_places(at_once: int) -> list[Place]:
     if at_once == 1:
         return [Place(1, {}, visible, shares_gpu=False)]
     common = {_THREADS: str(max(1, torch.get_num_threads() // at_once))}
-    if visible is None:
+    gpus = _gpus(visible)
+    if gpus and visible is None:
         # CUDA counts the fastest GPU first, the counters of energy by slot.
         common[_ORDER] = "PCI_BUS_ID"
     common = {name: value for name, value in common.items() if name not in os.environ}
-    gpus = _gpus(visible) or [""]
+    gpus = gpus or [""]
     given = [gpus[place % len(gpus)] for place in range(at_once)]
     users = Counter(given)
     return [

@@ -85,7 +85,11 @@ def compare(title: str, rows: Sequence[Row], out: Path, *, command: str, asked: 
         Paragraph(_COSTS),
         _table(experiments, COSTS),
         Heading("In what they differ"),
-        Table(["experiment", "file and lines"], [[row.title, row.difference] for row in rows]),
+        Table(
+            ["experiment", "file and lines"],
+            [[row.title, row.difference] for row in rows],
+            texts=True,
+        ),
         *_problems(rows),
         Heading("Again"),
         Paragraph(
@@ -129,7 +133,10 @@ def _problems(rows: Sequence[Row]) -> list[Part]:
     problems = [[row.title, problem] for row in rows for problem in row.problems]
     if not problems:
         return []
-    return [Heading("What is missing"), Table(["experiment", "run and cause"], problems)]
+    return [
+        Heading("What is missing"),
+        Table(["experiment", "run and cause"], problems, texts=True),
+    ]
 
 
 def _setting(runs: Sequence[Run]) -> str:

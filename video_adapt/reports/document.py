@@ -1,6 +1,7 @@
 """A report as a list of parts, written as Markdown and as one HTML file holding its pictures."""
 
 import base64
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -21,10 +22,11 @@ class Paragraph(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table; the first column names the rows."""
+    """A table; the first column names the rows, the others are figures, or texts."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    texts: bool = False
 
 
 class Picture(NamedTuple):
@@ -56,6 +58,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 10
 th, td { padding: .45rem .9rem .45rem 0; text-align: right; border-bottom: 1px solid #e8edf1; }
 th { font-weight: 600; font-size: .86rem; color: #6b7a88; }
 th:first-child, td:first-child { text-align: left; color: #22303c; }
+table.texts th, table.texts td { text-align: left; }
+table.texts td:first-child { white-space: nowrap; }
 table.pairs { display: inline-table; vertical-align: top; width: 24rem; margin-right: 4rem; }
 figure { display: inline-block; vertical-align: top; max-width: 100%;
          margin: .8rem 1.6rem 1.2rem 0; }
@@ -98,8 +102,9 @@ def _markdown(part: Part, folder: Path) -> str:
             return f"{'#' * level} {text}"
         case Paragraph(text):
             return text
-        case Table(header, rows):
-            lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+        case Table(header, rows, texts):
+            others = "---" if texts else "---:"
+            lines = [header, ["---", *[others] * (len(header) - 1)], *rows]
             return "\n".join(f"| {' | '.join(_cell(c) for c in line)} |" for line in lines)
         case Picture(path, caption):
             return f"![{caption}]({path.relative_to(folder).as_posix()})"
@@ -116,13 +121,14 @@ def _html(part: Part) -> str:
         case Heading(text, level):
             return f"<h{level}>{escape(text)}</h{level}>"
         case Paragraph(text):
-            return f"<p>{escape(text)}</p>"
-        case Table(header, rows):
+            marked = re.sub("`(.+?)`", r"<code>\1</code>", escape(text))
+            return f"<p>{marked}</p>"
+        case Table(header, rows, texts):
             head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
             body = "".join(
                 f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>\n" for row in rows
             )
-            kind = ' class="pairs"' if len(header) == 2 else ""
+            kind = ' class="texts"' if texts else ' class="pairs"' if len(header) == 2 else ""
             return (
                 f"<table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
             )

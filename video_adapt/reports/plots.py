@@ -16,6 +16,8 @@ from .seeds import Experiment
 
 __all__ = ["bars", "plot_comparison", "plot_learning", "plot_learning_together", "save_figure"]
 
+_STROKES = ("-", "--", ":", "-.")  # of each round of colours
+
 
 def plot_learning(run: Run, kind: Kind) -> Figure | None:
     """Draw training loss and the validation of a run; None if it logged neither."""
@@ -83,7 +85,7 @@ def bars(
 def plot_learning_together(experiments: Sequence[Experiment], kind: Kind) -> Figure | None:
     """Draw the deciding figure of several experiments over their steps; None without any.
 
-    Runs that differ in their seed alone share a colour.
+    Runs that differ in their seed alone share a colour and a stroke; one evaluation is a dot.
     """
     name = f"val/{kind.headline}"
     curves = {
@@ -95,14 +97,20 @@ def plot_learning_together(experiments: Sequence[Experiment], kind: Kind) -> Fig
     with house_style():
         figure = Figure(figsize=(8.6, 3.6), layout="constrained")
         axes = figure.subplots()
-        for color, (title, seeds) in zip(_colors(len(curves)), curves.items(), strict=True):
+        for number, (title, seeds) in enumerate(curves.items()):
             for place, curve in enumerate(seeds):
-                label = shorten(title, 30) if place == 0 else None
-                width = 2.0 if len(seeds) == 1 else 1.2
-                values = kind.percent * curve.value
-                axes.plot(curve.step, values, color=color, label=label, linewidth=width)
+                axes.plot(
+                    curve.step,
+                    kind.percent * curve.value,
+                    color=CYCLE[number % len(CYCLE)],
+                    linestyle=_STROKES[number // len(CYCLE) % len(_STROKES)],
+                    marker="o" if len(curve.step) == 1 else None,
+                    clip_on=False,
+                    label=shorten(title, 30) if place == 0 else None,
+                    linewidth=2.0 if len(seeds) == 1 else 1.2,
+                )
         _finish_validation(axes, f"validation {kind.columns[0].title}")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.8)
     return figure
 
 
@@ -167,10 +175,6 @@ def _draw_bars(
 def _short(value: float) -> str:
     """Three digits, without an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
-
-
-def _colors(count: int) -> list[str]:
-    return [CYCLE[number % len(CYCLE)] for number in range(count)]
 
 
 def _running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:

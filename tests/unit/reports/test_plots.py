@@ -83,6 +83,20 @@ def test_pictures_are_shown_at_the_size_they_were_drawn_for(tmp_path):
     assert f'<figure style="width: {pixels / 150:.2f}in">' in to_html([Picture(path, "x")])
 
 
+def test_texts_are_read_from_the_left(tmp_path):
+    parts = [Table(["x", "y"], [["1", "2"]]), Table(["x", "y"], [["a", "b"]], texts=True)]
+    assert to_markdown(parts, tmp_path).splitlines()[1::4] == ["| --- | ---: |", "| --- | --- |"]
+    assert to_html(parts).count('<table class="pairs">') == 1
+    assert to_html(parts).count('<table class="texts">') == 1
+
+
+def test_words_of_a_program_are_set_as_such():
+    text = "made by `a <b>` and `c`"
+    assert "<p>made by <code>a &lt;b&gt;</code> and <code>c</code></p>" in to_html(
+        [Paragraph(text)]
+    )
+
+
 def test_tables_of_pairs_are_not_stretched():
     assert 'class="pairs"' in to_html([Table(["x", "y"], [["1", "2"]])])
     assert 'class="pairs"' not in to_html([Table(["x", "y", "z"], [["1", "2", "3"]])])

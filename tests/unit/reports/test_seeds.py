@@ -8,8 +8,8 @@ from video_adapt.reports.kind import Figure, measured
 from video_adapt.reports.kinds import common_kind
 from video_adapt.reports.plots import bars, plot_comparison, plot_learning_together
 from video_adapt.reports.run_report import report
-from video_adapt.reports.runs import read_run
-from video_adapt.reports.seeds import common_name, experiments_of
+from video_adapt.reports.runs import Curve, read_run
+from video_adapt.reports.seeds import Experiment, common_name, experiments_of
 
 
 @pytest.fixture
@@ -131,6 +131,21 @@ def test_seeds_share_a_colour_and_a_name_in_the_curves(seeds):
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["frozen (n = 3)", "full"]
     assert axes.get_xlim()[0] == 0
     assert axes.get_ylim()[1] == pytest.approx(24.0)  # 20 % at most
+
+
+def test_curves_of_one_colour_have_another_stroke_and_one_evaluation_is_a_dot(seeds):
+    run = read_run(seeds[0])
+    kind = common_kind([run])
+    name = f"val/{kind.headline}"
+    dot = Curve(run.curves[name].step[:1], run.curves[name].value[:1])
+    once = run._replace(curves=run.curves | {name: dot})
+    experiments = [Experiment(str(number), [run]) for number in range(7)]
+    (axes,) = plot_learning_together([*experiments, Experiment("once", [once])], kind).axes
+    first, *others, last = axes.get_lines()
+    assert last.get_color() == first.get_color()
+    assert [line.get_linestyle() for line in (first, *others)] == ["-"] * 7
+    assert last.get_linestyle() == "--"
+    assert (first.get_marker(), last.get_marker()) == ("None", "o")
 
 
 def test_how_a_run_was_started_makes_no_other_experiment(seeds):
