@@ -203,7 +203,10 @@ class VideoAdaptCLI(LightningCLI):
         folder = self._run_dir if fitting else self._run_dir / self._command
         table = run_table(folder, resume=fitting and self._resuming, rows=self._start.table_rows)
         media = self._get(self.config_init, "media")
-        return [table, WandbTracker(self._run_dir, name=self._run_dir.name, media=media)]
+        name, run_id = self._run_dir.name, self._start.tracked_id
+        if not fitting:
+            run_id = None  # what is measured later is a run of its own
+        return [table, WandbTracker(self._run_dir, name=name, media=media, run_id=run_id)]
 
     def after_fit(self) -> None:
         """Show W&B what the report would show of the last validation."""

@@ -28,10 +28,13 @@ class Start(NamedTuple):
     Attributes:
         checkpoint: A file that is whole; None = the run begins anew.
         table_rows: Rows that ``metrics.csv`` held when it was written; None = it does not say.
+        tracked_id: W&B's id of the run; None = it had none, or lies in another folder, and this run
+            only begins from it.
     """
 
     checkpoint: Path | None = None
     table_rows: int | None = None
+    tracked_id: str | None = None
 
 
 def find_start(given: str | None, run_dir: Path, *, command: str) -> Start:
@@ -64,7 +67,9 @@ def find_start(given: str | None, run_dir: Path, *, command: str) -> Start:
     path, content = first_whole(found if found and fits else (found or wanted)[:1])
     if fits:
         _set_aside(path)
-    return Start(path, content.get("video_adapt", {}).get("table_rows"))
+    record = content.get("video_adapt", {})
+    own = path.parent.resolve() == folder.resolve()
+    return Start(path, record.get("table_rows"), record.get("tracked_id") if own else None)
 
 
 def is_begun(run_dir: Path) -> bool:

@@ -71,6 +71,17 @@ class Service(ThreadingHTTPServer):
                   "project": PROJECT_FIELDS, "historyLineCount": 0}  # fmt: skip
         return {"upsertBucket": {"bucket": bucket, "inserted": True}}
 
+    def _RunResumeStatus(self, values):  # noqa: N802
+        if not (rows := self.history.get(values["name"])):
+            return {}
+        last = json.dumps(rows[-1])
+        counts = {"historyLineCount": len(rows), "eventsLineCount": 0, "logLineCount": 0}
+        bucket = {"id": values["name"], "name": values["name"], "displayName": values["name"],
+                  "config": "{}", "wandbConfig": json.dumps({"t": 1}), "tags": [],
+                  "summaryMetrics": last, "historyTail": json.dumps([last]), "eventsTail": "[]",
+                  **counts}  # fmt: skip
+        return {"model": {"bucket": bucket}}
+
     def _CreateRunFiles(self, values):  # noqa: N802
         files = [
             {"name": name, "uploadUrl": f"{self.url}/put/{values['run']}/{name}"}

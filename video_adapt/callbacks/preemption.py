@@ -15,7 +15,7 @@ from video_adapt.errors import ConfigurationError
 
 from .loop_state import describe_place, go_to_place, is_row_to_come, leave_place
 from .table import count_rows
-from .tracking import run_directory
+from .tracking import run_directory, tracked_id
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _ONE_PRESS_S = 0.5  # `timeout -s INT` and some shells send a signal twice
@@ -162,8 +162,9 @@ class Preemption(Callback):
     ) -> None:
         """Say exactly where the run is, whoever writes the checkpoint."""
         if trainer.state.fn == TrainerFn.FITTING:
-            rows = count_rows(trainer) + is_row_to_come(trainer)
-            checkpoint.setdefault("video_adapt", {})["table_rows"] = rows
+            record = checkpoint.setdefault("video_adapt", {})
+            record["table_rows"] = count_rows(trainer) + is_row_to_come(trainer)
+            record["tracked_id"] = tracked_id(trainer)
             describe_place(
                 trainer,
                 checkpoint,

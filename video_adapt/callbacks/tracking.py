@@ -40,6 +40,11 @@ class WandbTracker(WandbLogger):
     ``WANDB_MODE`` decides where it is set. An offline run lies below ``save_dir/wandb`` and is
     sent later with ``wandb sync``. Run by W&B's agent, it belongs to the project of the sweep.
 
+    A resumed run goes on in the same run of W&B, which numbers its rows on from the last one that
+    it has; offline, ``wandb sync`` does so with the files of a run, in the order of their start.
+    What a run that was killed had logged behind its checkpoint comes a second time, in rows with
+    the same ``trainer/global_step``, the axis of the charts.
+
     Args:
         save_dir: Folder for W&B's own files.
         project: Project of the run.
@@ -47,6 +52,8 @@ class WandbTracker(WandbLogger):
         group: Group of runs to compare, such as one experiment with several seeds.
         tags: Words to find the run by.
         media: How many pictures it may take; None = the default.
+        run_id: W&B's id of the run that goes on; None = a new one. ``WANDB_RUN_ID`` counts more: an
+            agent, or whoever sets it, has chosen the run.
 
     Attributes:
         media: The same.
@@ -63,8 +70,16 @@ class WandbTracker(WandbLogger):
         group: str | None = None,
         tags: list[str] | None = None,
         media: MediaBudget | None = None,
+        run_id: str | None = None,
     ) -> None:
-        super().__init__(save_dir=save_dir, project=project, name=name, group=group, tags=tags)
+        super().__init__(
+            save_dir=save_dir,
+            project=project,
+            name=name,
+            id=None if "WANDB_RUN_ID" in os.environ else run_id,
+            group=group,
+            tags=tags,
+        )
         if "WANDB_SWEEP_ID" in os.environ:
             self._wandb_init.pop("project")  # W&B ignores it there, and warns
         self.media = media or MediaBudget()
@@ -124,6 +139,14 @@ def run_directory(trainer: Trainer) -> Path:
     tables = [table.log_dir for table in trainer.loggers if isinstance(table, CSVLogger)]
     chosen = tables[0] if tables else trainer.log_dir or trainer.default_root_dir
     return Path(trainer.strategy.broadcast(chosen))
+
+
+def tracked_id(trainer: Trainer) -> str | None:
+    """W&B's id of the run; None without W&B, and in other processes than the first."""
+    for tracker in trainer.loggers if trainer.is_global_zero else ():
+        if isinstance(tracker, WandbTracker):
+            return str(tracker.experiment.id)
+    return None
 
 
 @rank_zero_only

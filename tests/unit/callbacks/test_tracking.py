@@ -15,7 +15,7 @@ from video_adapt.callbacks import (
     WandbTracker,
     run_directory,
 )
-from video_adapt.callbacks.tracking import log_settings
+from video_adapt.callbacks.tracking import log_settings, tracked_id
 from video_adapt.wandb_account import wandb_mode
 
 
@@ -136,3 +136,23 @@ def test_a_run_of_an_agent_belongs_to_the_project_of_its_sweep(tmp_path, monkeyp
     assert WandbTracker(tmp_path)._wandb_init["project"] == "video-adapt"
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
     assert "project" not in WandbTracker(tmp_path)._wandb_init
+
+
+def test_a_resumed_run_goes_on_in_the_same_run(tmp_path, stranger, monkeypatch):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    wandb.teardown()
+    tracker = WandbTracker(tmp_path, run_id="abc")
+    tracker.log_metrics({"loss": 0.5}, step=3)
+    assert tracked_id(quick_trainer(tmp_path, logger=tracker)) == "abc"
+    wandb.finish()
+    assert read_offline_run(tmp_path).id == "abc"
+
+
+def test_without_wandb_there_is_no_id(tmp_path):
+    assert tracked_id(quick_trainer(tmp_path)) is None
+
+
+def test_the_run_that_an_agent_names_counts_more(tmp_path, monkeypatch):
+    assert WandbTracker(tmp_path, run_id="abc")._wandb_init["id"] == "abc"
+    monkeypatch.setenv("WANDB_RUN_ID", "trial")
+    assert WandbTracker(tmp_path, run_id="abc")._wandb_init["id"] is None

@@ -14,20 +14,31 @@ WHOLE, LAST = 1, 4
 
 
 class OfflineRun(NamedTuple):
+    id: str
     config: dict[str, Any]
     history: list[dict[str, Any]]
     summary: dict[str, Any]
     files: Path
 
 
-def read_offline_run(folder: Path, patience_s: float = 20.0) -> OfflineRun:
-    """Read the one run below ``folder/wandb``, as soon as W&B's own process has closed its file."""
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+def read_offline_run(folder: Path) -> OfflineRun:
+    """Read the one run below ``folder/wandb``."""
+    (run,) = read_offline_runs(folder)
+    return run
+
+
+def read_offline_runs(folder: Path) -> list[OfflineRun]:
+    """Read all runs below ``folder/wandb`` in the order of their start."""
+    return [_read(path) for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
+
+
+def _read(path: Path, patience_s: float = 20.0) -> OfflineRun:
+    """Read a run as soon as W&B's own process has closed its file."""
     deadline = time.monotonic() + patience_s
     while not (records := _parse(path)) or not records[-1].HasField("exit"):
         assert time.monotonic() < deadline, f"{path} was never closed"
         time.sleep(0.05)
-    run = OfflineRun({}, [], {}, path.parent / "files")
+    run = OfflineRun(path.stem.removeprefix("run-"), {}, [], {}, path.parent / "files")
     for record in records:
         run.config.update(_values(record.run.config.update) | _values(record.config.update))
         if record.history.item:
