@@ -31,7 +31,7 @@ def comparison(tmp_path, experiment, monkeypatch):
 
 
 def test_runs_once_reports_all_and_goes_on(comparison, tmp_path, capsys):
-    assert run("compare", comparison) == 1
+    assert run("compare", comparison, "--at-once", "2") == 1
     output = capsys.readouterr()
     assert "failed: wrong_0: tuning=last_n with last_n=0" in output.err
     with (tmp_path / "out/comparison.csv").open() as file:
