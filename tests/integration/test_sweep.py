@@ -50,7 +50,8 @@ def test_a_grid_is_run_once_and_reported(toy, tmp_path, capsys):
     assert [float(row["value"]) for row in rows] == pytest.approx([0.3, 0.9, 0.6])
     assert {row["state"] for row in rows} == {"complete"}
     text = (out / "sweep.md").read_text()
-    assert "Best val/top1 0.9, trial 1: x 0.3, y [1, 2]." in text
+    assert "Best val/top1 0.9, trial 1: x 0.3.\n\nIn all of them: y [1, 2].\n" in text
+    assert "| trial | val/top1 | state | time | x |\n" in text
     again = f"{sys.executable} {TOY} --x=0.3 '--y=[1, 2]' --run_dir={out}/trial_0001_again"
     assert again in text
     assert again in capsys.readouterr().out
@@ -105,6 +106,14 @@ def test_a_sweep_in_which_nothing_can_succeed_ends(toy, tmp_path, refused):
     assert row["note"] == "val/top2 was never logged; there are val/top1"
 
 
+def test_a_sweep_stops_with_a_run_that_somebody_stopped(toy, tmp_path, capsys):
+    path, out = toy({"x": {"values": [1, 2]}, "stops": {"value": 1}}), tmp_path / "out"
+    for _ in range(2):
+        assert run("sweep", path, "--local", "--out", out) == 130
+        assert "trial 0: stopped; the same command goes on\n" in capsys.readouterr().out
+    assert not (out / "trial_0001").exists()
+
+
 def start(path, out):
     return subprocess.Popen(
         [PROGRAM, "sweep", path, "--local", "--out", out],
@@ -123,7 +132,12 @@ def wait_for(condition, patience_s=300.0):
 
 
 @pytest.mark.parametrize(
-    "stop", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+    "stop",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_sweep_goes_on_beside_another_process(toy, tmp_path, stop):
     """Every point once, and the trial that was running again, in its folder."""
@@ -142,7 +156,7 @@ def test_a_killed_sweep_goes_on_beside_another_process(toy, tmp_path, stop):
     rows = table(out)
     assert sorted(float(row["x"]) for row in rows) == values
     assert [row["state"] for row in rows] == ["complete"] * 4
-    assert len({row["run"] for row in rows}) == 4
+    assert [row["trial"] for row in rows] == ["0", "1", "2", "3"]
 
 
 def test_a_real_run_is_a_trial(experiment, tmp_path):

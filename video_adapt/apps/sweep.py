@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 HELP = "try many settings of an experiment: by W&B, or with --local without any service"
 MOST_TRIALS = 20
+_STOPS = (signal.SIGTERM, signal.SIGUSR1)
 _GIVE_UP = 3  # failures before anything succeeded, as W&B's agent
 
 
@@ -66,11 +67,12 @@ def run(args: argparse.Namespace) -> int:
     study = Study(sweep, out, storage=args.storage, seed=args.seed)
     most = args.trials or sweep.trials or (sys.maxsize if sweep.method == "grid" else MOST_TRIALS)
     # As at the keyboard: what runs is asked to stop, and goes on with the next command.
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.signal(number, _interrupt) for number in _STOPS}
     try:
         _run_trials(sweep, study, out, most)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     sys.stdout.write(_report(sweep, study, out))
     return 0
 
@@ -80,19 +82,25 @@ def _run_trials(sweep: "Sweep", study: "Study", out: Path, most: int) -> None:
 
     failures = 0
     while (claim := study.claim(most)) is not None:
-        sys.stdout.write(f"trial {claim.trial.number}: {describe(claim.point)}\n")
-        sys.stdout.flush()
+        _say(claim, describe(sweep, claim.point))
         with claim.lock:
-            outcome = _run_one(sweep, study, claim)
+            try:
+                outcome = _run_one(sweep, study, claim)
+            except KeyboardInterrupt:
+                _say(claim, "stopped; the same command goes on")
+                raise
             study.finish(claim, outcome)
         _report(sweep, study, out)
         value = "" if outcome.value is None else f"{sweep.metric} {outcome.value:.4g}, "
-        sys.stdout.write(
-            f"trial {claim.trial.number}: {outcome.state}, {value}{outcome.duration_s:.0f} s"
-            f"{f': {outcome.note}' if outcome.note else ''}\n"
-        )
+        note = f": {outcome.note}" if outcome.note else ""
+        _say(claim, f"{outcome.state}, {value}{outcome.duration_s:.0f} s{note}")
         failures = failures + 1 if outcome.state == "failed" else 0
         _check_worth(sweep, study, claim, outcome, failures)
+
+
+def _say(claim: "Claim", text: str) -> None:
+    sys.stdout.write(f"trial {claim.number}: {text}\n")
+    sys.stdout.flush()
 
 
 def _run_one(sweep: "Sweep", study: "Study", claim: "Claim") -> "Outcome":

@@ -58,7 +58,7 @@ class Hyperband(NamedTuple):
     Attributes:
         min_iter: Validations that every trial may have.
         eta: Factor between the numbers of validations after which trials are compared.
-        max_iter: Validations of a whole trial; None = those of the first that ends.
+        max_iter: Validations of a whole trial; None = those of the longest that has ended.
     """
 
     min_iter: int
@@ -95,6 +95,12 @@ class Sweep(NamedTuple):
     def name(self) -> str:
         """The name of the file."""
         return self.path.stem
+
+    @property
+    def varied(self) -> list[str]:
+        """Settings that differ between trials; all where there can be one trial only."""
+        fixed = {k for k, d in self.domains.items() if isinstance(d, Choices) and len(d.values) < 2}
+        return [name for name in self.domains if name not in fixed] or list(self.domains)
 
     @property
     def identity(self) -> str:

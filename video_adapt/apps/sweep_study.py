@@ -3,13 +3,15 @@
 import fcntl
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import optuna
-from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
+from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -40,13 +42,15 @@ class Claim(NamedTuple):
     """A trial that this process runs.
 
     Attributes:
-        trial: Of optuna.
+        trial: Of optuna, which counts abandoned attempts too.
+        number: From 0, in the order in which trials began.
         point: Its settings.
         folder: Of its run; holds what an abandoned attempt left.
         lock: Held as long as somebody runs it.
     """
 
     trial: optuna.Trial
+    number: int
     point: Point
     folder: Path
     lock: IO[str]
@@ -154,18 +158,30 @@ class Study:
             return self._begin(self._study.ask())
 
     def _begin(self, trial: optuna.Trial) -> Claim:
-        folder = self._out / trial.user_attrs.get(_FOLDER, f"trial_{trial.number:04d}")
+        folder = self._out / trial.user_attrs.get(_FOLDER, self._free_folder())
         folder.mkdir(exist_ok=True)
         trial.set_user_attr(_FOLDER, folder.name)
         lock = (folder / "running.lock").open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
         point = {name: _draw(trial, name, domain) for name, domain in self._sweep.domains.items()}
-        return Claim(trial, point, folder, lock)
+        return Claim(trial, _number(folder.name), point, folder, lock)
+
+    def _free_folder(self) -> str:
+        taken = {trial.user_attrs.get(_FOLDER) for trial in self._trials()}
+        return next(name for place in count() if (name := f"trial_{place:04d}") not in taken)
 
     def falls_behind(self, claim: Claim, validation: int, value: float) -> bool:
         """Note a value on the way; True if the trial is to be stopped."""
         claim.trial.report(value, validation)
-        return claim.trial.should_prune()
+        # One that has reached its end is whole; stopping it would save nothing.
+        return validation < self._longest() and claim.trial.should_prune()
+
+    def _longest(self) -> float:
+        """Validations of a whole trial, as far as that is known."""
+        if self._sweep.hyperband is not None and self._sweep.hyperband.max_iter is not None:
+            return self._sweep.hyperband.max_iter
+        ended = [trial for trial in self._trials() if trial.state == TrialState.COMPLETE]
+        return max((trial.last_step or 0 for trial in ended), default=math.inf)
 
     def finish(self, claim: Claim, outcome: Outcome) -> None:
         """Note how a trial ended."""
@@ -177,21 +193,25 @@ class Study:
 
     def rows(self) -> list[TrialRow]:
         """All trials but attempts that were abandoned."""
-        return [self._row(trial) for trial in self._trials()]
+        begun = [trial for trial in self._trials() if _FOLDER in trial.user_attrs]
+        return sorted(map(self._row, begun), key=lambda row: row.number)
 
-    def _row(self, trial: FrozenTrial) -> TrialRow:
-        point = {
+    def _point(self, trial: FrozenTrial) -> Point:
+        return {
             name: _decoded(domain, trial.params[name])
             for name, domain in self._sweep.domains.items()
             if name in trial.params
         }
+
+    def _row(self, trial: FrozenTrial) -> TrialRow:
+        folder = trial.user_attrs[_FOLDER]
         return TrialRow(
-            trial.number,
+            _number(folder),
             _STATES[trial.state],
             trial.value,
             trial.user_attrs.get(_DURATION),
-            point,
-            self._out / trial.user_attrs.get(_FOLDER, ""),
+            self._point(trial),
+            self._out / folder,
             trial.user_attrs.get(_NOTE, ""),
         )
 
@@ -204,12 +224,12 @@ class Study:
         for trial in self._trials():
             if trial.state != TrialState.RUNNING or self._is_run(trial):
                 continue
-            folder = trial.user_attrs.get(_FOLDER)
             live = optuna.Trial(self._study, trial._trial_id)
             live.set_user_attr(_ABANDONED, True)
             self._study.tell(live, state=TrialState.FAIL)
-            kept = None if folder is None else {_FOLDER: folder}
-            self._study.enqueue_trial(trial.params, user_attrs=kept)
+            if _FOLDER in trial.user_attrs:
+                kept = {_FOLDER: trial.user_attrs[_FOLDER]}
+                self._study.enqueue_trial(trial.params, user_attrs=kept)
 
     def _is_run(self, trial: FrozenTrial) -> bool:
         path = self._out / trial.user_attrs.get(_FOLDER, "") / "running.lock"
@@ -223,7 +243,7 @@ class Study:
         return False
 
     def _next_on_grid(self, trials: list[FrozenTrial]) -> Point | None:
-        taken = [self._row(trial).point for trial in trials]
+        taken = [self._point(trial) for trial in trials]
         return next((point for point in self._grid if point not in taken), None)
 
     def _sampler(self, done: int, most: int) -> BaseSampler:
@@ -237,10 +257,15 @@ class Study:
 
 
 def _pruner(sweep: Sweep) -> BasePruner:
+    """W&B's hyperband is one bracket for all trials, which optuna calls successive halving."""
     if sweep.hyperband is None:
         return NopPruner()
-    first, eta, longest = sweep.hyperband
-    return HyperbandPruner(min_resource=first, max_resource=longest or "auto", reduction_factor=eta)
+    first, eta, _ = sweep.hyperband
+    return SuccessiveHalvingPruner(min_resource=first, reduction_factor=eta)
+
+
+def _number(folder: str) -> int:
+    return int(folder.rpartition("_")[2])
 
 
 def _draw(trial: optuna.Trial, name: str, domain: Domain) -> Any:

@@ -18,6 +18,7 @@ _ERROR = "video-adapt: error: "
 
 State = Literal["complete", "pruned", "failed"]
 WRONG_USAGE = 2
+_STOPPED = 75  # training was asked to stop and is ready to go on
 
 
 class Outcome(NamedTuple):
@@ -57,6 +58,9 @@ def run_trial(
         lock: An open file that the process holds on to, so that nobody takes the trial for
             abandoned while it runs.
         falls_behind: Told the number of the validation, from 1, and the value; True stops.
+
+    Raises:
+        KeyboardInterrupt: If somebody stopped the run itself, as SLURM does with all of a job.
     """
     begin = time.monotonic()
     environment = {**os.environ, "WANDB_RUN_GROUP": group}
@@ -82,6 +86,8 @@ def run_trial(
     value = values[-1] if values and math.isfinite(values[-1]) else None
     if pruned:
         return Outcome("pruned", value, duration_s)
+    if process.returncode == _STOPPED:
+        raise KeyboardInterrupt
     if code := process.returncode:
         return Outcome("failed", value, duration_s, _reason(folder / OUTPUT, code), code)
     if value is None:

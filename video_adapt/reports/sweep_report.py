@@ -47,6 +47,7 @@ def write_sweep_report(sweep: Sweep, rows: Sequence[TrialRow], out: Path) -> str
     parts: list[Part] = [
         Heading(sweep.name, 1),
         Paragraph(_summary(sweep, rows)),
+        *_shared(sweep),
         _table(sweep, rows),
         Picture(picture, f"{sweep.metric} of the trials, and by each setting"),
     ]
@@ -73,13 +74,19 @@ def _summary(sweep: Sweep, rows: Sequence[TrialRow]) -> str:
         return text
     return (
         f"{text} Best {sweep.metric} {_text(best.value)}, trial {best.number}: "
-        f"{describe(best.point)}."
+        f"{describe(sweep, best.point)}."
     )
 
 
-def describe(point: Point) -> str:
-    """Settings in a line, by the short form of their keys."""
-    return ", ".join(f"{_short(name)} {_text(value)}" for name, value in point.items())
+def describe(sweep: Sweep, point: Point) -> str:
+    """What makes a trial differ from others in a line, by the short form of the keys."""
+    return ", ".join(f"{_short(name)} {_text(point[name])}" for name in sweep.varied)
+
+
+def _shared(sweep: Sweep) -> list[Part]:
+    fixed = {k: d.values[0] for k, d in sweep.domains.items() if isinstance(d, Choices)}
+    same = [f"{_short(k)} {_text(v)}" for k, v in fixed.items() if k not in sweep.varied]
+    return [Paragraph(f"In all of them: {', '.join(same)}.")] if same else []
 
 
 def _states(rows: Sequence[TrialRow]) -> list[str]:
@@ -108,7 +115,7 @@ def _write_csv(sweep: Sweep, rows: Sequence[TrialRow], path: Path) -> None:
 
 
 def _table(sweep: Sweep, rows: Sequence[TrialRow]) -> Table:
-    header = ["trial", sweep.metric, "state", "time", *map(_short, sweep.domains)]
+    header = ["trial", sweep.metric, "state", "time", *map(_short, sweep.varied)]
     return Table(
         header,
         [
@@ -117,7 +124,7 @@ def _table(sweep: Sweep, rows: Sequence[TrialRow]) -> Table:
                 _text(row.value),
                 f"{row.state}: {row.note}" if row.note else row.state,
                 "–" if row.duration_s is None else f"{row.duration_s:.0f} s",
-                *(_text(row.point.get(name)) for name in sweep.domains),
+                *(_text(row.point.get(name)) for name in sweep.varied),
             ]
             for row in _ranked(sweep, rows)
         ],
@@ -136,13 +143,13 @@ def _text(value: Any) -> str:
 
 
 def plot_sweep(sweep: Sweep, rows: Sequence[TrialRow]) -> Figure:
-    """Draw the values in the order of the trials, and against every setting.
+    """Draw the values in the order of the trials, and against every setting that varies.
 
     Points are complete trials, rings such as were stopped early; of more than six settings the
     first are drawn.
     """
     shown = [row for row in rows if row.value is not None]
-    names = list(sweep.domains)[:_MOST_PANELS]
+    names = sweep.varied[:_MOST_PANELS]
     lines = math.ceil((1 + len(names)) / _PANELS_A_ROW)
     columns = min(_PANELS_A_ROW, 1 + len(names))
     with house_style():

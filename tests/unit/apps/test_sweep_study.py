@@ -110,7 +110,17 @@ def test_an_abandoned_trial_is_run_again_in_its_folder(tmp_path, method):
         second.finish(claim, done(0.5))
     first.finish(alive, done(0.5))
     assert [row.state for row in second.rows()] == ["complete"] * 4
-    assert len({row.folder for row in second.rows()}) == 4
+    assert [row.number for row in second.rows()] == [0, 1, 2, 3]
+    assert [row.folder.name for row in second.rows()] == [f"trial_000{n}" for n in range(4)]
+
+
+def test_an_attempt_that_never_began_leaves_nothing(tmp_path):
+    study = Study(sweep("grid", GRID), tmp_path, seed=0)
+    study._study.ask()  # as if the process had been killed here
+    claim = study.claim(4)
+    assert (claim.number, claim.point) == (0, {"a": 1, "b": "x"})
+    assert [row.number for row in study.rows()] == [0]
+    study.finish(claim, done(0.5))
 
 
 def test_a_failed_trial_counts_and_is_not_repeated(tmp_path):
@@ -122,18 +132,30 @@ def test_a_failed_trial_counts_and_is_not_repeated(tmp_path):
     assert (complete.state, complete.value, complete.duration_s) == ("complete", 0.5, 1.0)
 
 
-def test_hyperband_stops_what_falls_behind(tmp_path):
-    study = Study(sweep(hyperband=Hyperband(1, 2, 2)), tmp_path, seed=0)
-    stopped = []
-    for number in range(8):
-        claim = study.claim(8)
-        behind = study.falls_behind(claim, 1, -float(number))
-        stopped.append(behind)
-        study.finish(claim, Outcome("pruned", None, 1.0) if behind else done(-float(number)))
-    assert not stopped[0]
-    assert sum(stopped) >= 2
+def test_hyperband_keeps_the_best_share_behind_the_first_validations(tmp_path):
+    study = Study(sweep(hyperband=Hyperband(2, 3, 9)), tmp_path, seed=0)
+    values, kept = [0.5, 0.4, 0.6, 0.55, 0.3, 0.58, 0.57, 0.1, 0.56], []
+    for value in values:
+        claim = study.claim(9)
+        assert not study.falls_behind(claim, 1, value)
+        behind = study.falls_behind(claim, 2, value)
+        kept.append(not behind)
+        study.finish(claim, Outcome("pruned", None, 1.0) if behind else done(value))
+    best = [sorted(values[: n + 1])[-max(1, (n + 1) // 3)] for n in range(9)]
+    assert kept == [value >= limit for value, limit in zip(values, best, strict=True)]
+    assert kept.count(True) == 3
     states = [row.state for row in study.rows()]
-    assert states == ["pruned" if behind else "complete" for behind in stopped]
+    assert states == ["complete" if whole else "pruned" for whole in kept]
+
+
+@pytest.mark.parametrize("longest", [2, None])
+def test_hyperband_lets_a_trial_at_its_end_be(tmp_path, longest):
+    study = Study(sweep(hyperband=Hyperband(1, 2, longest)), tmp_path, seed=0)
+    for values in [(0.5, 0.6), (0.55, 0.55)]:
+        claim = study.claim(2)
+        behind = [study.falls_behind(claim, place, v) for place, v in enumerate(values, start=1)]
+        assert behind == [False, False]
+        study.finish(claim, done(values[-1]))
 
 
 def test_without_hyperband_nothing_is_stopped(tmp_path):
