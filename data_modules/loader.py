@@ -214,8 +214,10 @@ class BatchLoader(Generic[BatchT]):
                 yield packed.unpack()
 
     def place(self) -> dict[str, int]:
-        """Epoch and number of batches handed out in it."""
-        return {"epoch": getattr(self._sampler, "epoch", 0), "batches": self._batches}
+        """Epoch and number of batches handed out in it, by a run that this one goes on from too."""
+        epoch = getattr(self._sampler, "epoch", 0)
+        skipped = self._resume["batches"] if self._resume.get("epoch") == epoch else 0
+        return {"epoch": epoch, "batches": skipped or self._batches}
 
     def go_on_from(self, place: dict[str, int]) -> None:
         """Skip what was handed out up to ``place`` when its epoch is iterated next."""
