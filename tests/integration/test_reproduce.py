@@ -1,11 +1,20 @@
 """A run made again from its own record."""
 
+import csv
 import json
 
 import pytest
 import torch
 
 from tests.integration.conftest import run
+from tests.integration.four_jobs import worlds, write_experiments
+
+FIGURES = {
+    "recognition": "val/top1",
+    "detection": "val/mAP",
+    "retrieval": "val/t2v_R@1",
+    "open_vocabulary": "val/top1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +70,44 @@ def test_what_has_changed_is_said_before_anything_runs(finished_copy, tmp_path, 
     assert not out.exists()
 
 
+def test_a_figure_that_is_not_the_run_s_is_named(finished_copy, again, capsys):
+    table = finished_copy / "metrics.csv"
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    told = next(row for row in reversed(rows) if row["val/top1"])
+    told["val/top1"], true = "0.123", float(told["val/top1"])
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert run("reproduce", finished_copy, "--against", again[1]) == 1
+    differs = [line for line in capsys.readouterr().out.splitlines() if line.startswith("differs")]
+    step = f"step {told['step']}: 0.123, again {true:.9g}"
+    assert differs == [f"differs: val/top1: {step} (at most {abs(true - 0.123):.3g} apart)"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tower, experiment, detection):
+    """Run folders of one epoch by job."""
+    folder = tmp_path_factory.mktemp("trained")
+    roots = worlds(folder / "worlds", 3)
+    experiments = write_experiments(folder / "experiments", tower, experiment, detection)
+    for job, path in experiments.items():
+        words = ("-c", path, f"--data.init_args.root={roots[job]}", "--trainer.log_every_n_steps=1")
+        assert run("fit", *words, f"--run_dir={folder / job}") == 0
+    return {job: folder / job for job in experiments}
+
+
 @pytest.mark.slow
-def test_two_detections_of_one_seed_are_equal(detected, tmp_path):
-    assert run("reproduce", detected, "--out", tmp_path / "again") == 0
+@pytest.mark.parametrize(("job", "figure"), FIGURES.items())
+def test_every_job_is_made_again_to_the_last_bit(trained, tmp_path, capsys, job, figure):
+    capsys.readouterr()
+    assert run("reproduce", trained[job], "--out", tmp_path / "again") == 0
+    said = capsys.readouterr().out
+    assert "nothing that was recorded has changed" in said
+    assert "equal to the last bit" in said
     report = json.loads((tmp_path / "again/reproduction.json").read_text())
-    assert {"train/loss", "val/mAP"} <= {figure["name"] for figure in report["figures"]}
+    assert {"train/loss", figure} <= {found["name"] for found in report["figures"]}
 
 
 @pytest.mark.slow
