@@ -159,13 +159,27 @@ class VideoDataModule(LightningDataModule, ABC, Generic[ManifestT]):
         return self._train_loader
 
     def val_dataloader(self) -> BatchLoader[Any] | Sequence[BatchLoader[Any]]:
-        """The validation videos; no loader where there is no validation list."""
+        """The validation videos; no loader where there is no validation list.
+
+        Raises:
+            ConfigurationError: If ``trainer.limit_val_batches`` leaves a process without a batch.
+        """
         manifest = self.manifest("val")
-        return [] if manifest is None else self._eval_batches("val", manifest)
+        if manifest is None:
+            return []
+        loader = self._eval_batches("val", manifest)
+        self._refuse_idle_process("val", [loader])
+        return loader
 
     def test_dataloader(self) -> BatchLoader[Any] | Sequence[BatchLoader[Any]]:
-        """The test videos; several loaders where there are several test sets."""
-        return self._eval_batches("test", self._required("test"))
+        """The test videos; several loaders where there are several test sets.
+
+        Raises:
+            ConfigurationError: If ``trainer.limit_test_batches`` leaves a process without a batch.
+        """
+        loader = self._eval_batches("test", self._required("test"))
+        self._refuse_idle_process("test", [loader])
+        return loader
 
     def predict_dataloader(self) -> BatchLoader[Any] | Sequence[BatchLoader[Any]]:
         """The videos of the test list."""
@@ -249,6 +263,21 @@ class VideoDataModule(LightningDataModule, ABC, Generic[ManifestT]):
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
+
+    def _refuse_idle_process(self, stage: str, loaders: Sequence[BatchLoader[Any]]) -> None:
+        """Refuse a share of so few batches that a process has none, in all processes alike.
+
+        Lightning would stop that process alone, and the others would wait for it.
+        """
+        limit = getattr(self.trainer, f"limit_{stage}_batches", 1.0)
+        if self.trainer is None or isinstance(limit, int) or limit in (0.0, 1.0):
+            return
+        idle = any(int(limit * len(loader)) == 0 for loader in loaders)
+        if self.trainer.strategy.reduce_boolean_decision(idle, all=False):
+            raise ConfigurationError(
+                f"trainer.limit_{stage}_batches {limit} leaves a process without a batch; "
+                "raise it, or give a number of batches instead of a share"
+            )
 
     def _require_pixels(self, pixels: Pixels) -> None:
         short_side = self.loader.short_side

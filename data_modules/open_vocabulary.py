@@ -236,12 +236,15 @@ class OpenVocabularyDataModule(ClipDataModule):
         """One loader per test set.
 
         Raises:
-            ConfigurationError: If there is no test set.
+            ConfigurationError: If there is no test set, or ``trainer.limit_test_batches`` leaves a
+                process without a batch of one.
         """
         if not self.test_sets:
             raise ConfigurationError("the data module has no test set; set data.test_sets")
         manifests = {name: self.test_manifest(name) for name in self.test_sets}
-        return [self._eval_batches(name, manifest) for name, manifest in manifests.items()]
+        loaders = [self._eval_batches(name, manifest) for name, manifest in manifests.items()]
+        self._refuse_idle_process("test", loaders)
+        return loaders
 
     def digest(self) -> dict[str, str | int]:
         """Hash of every list read so far and its number of readable videos."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from data_modules import KineticsDataModule, LoaderOptions
 from video_adapt.batches import ClipBatch
+from video_adapt.errors import ConfigurationError
 from video_adapt.video import SegmentSampler
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:lightning")
@@ -98,6 +99,32 @@ def test_resuming_equals_an_uninterrupted_run(
         assert torch.equal(resumed.weight, whole.weight)
     # Workers that garbage collection has to stop would hold up the end of a run for seconds each.
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(
+    ("share", "idle_elsewhere", "refused"),
+    [(0.4, False, False), (0.3, False, True), (0.4, True, True)],
+)
+def test_a_share_that_leaves_any_process_idle_is_refused(
+    videos: Path,
+    share: float,
+    idle_elsewhere: bool,
+    refused: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of three batches here; another process may have fewer."""
+    data = _data(videos)
+    data.trainer = _trainer(videos, limit_val_batches=share)
+
+    def others(idle: bool, **_: bool) -> bool:
+        return idle or idle_elsewhere
+
+    monkeypatch.setattr(data.trainer.strategy, "reduce_boolean_decision", others)
+    if not refused:
+        assert len(data.val_dataloader()) == 3
+        return
+    with pytest.raises(ConfigurationError, match=r"limit_val_batches 0\..* without a batch"):
+        data.val_dataloader()
 
 
 def test_prediction_sees_every_video_once(videos: Path, tmp_path: Path) -> None:
