@@ -56,8 +56,10 @@ def test_a_signal_reaches_all_and_nothing_begins_any_more(tmp_path, sent, receiv
     for name in ("first", "second"):
         assert (tmp_path / name).read_text() == f"saved on {received:d}\n"
     assert signal.getsignal(sent) is before
+    late = tmp_path / "late"
     with pytest.raises(KeyboardInterrupt):
-        processes.run([sys.executable, "-c", ""], subprocess.DEVNULL, os.environ)
+        processes.run(["touch", str(late)], subprocess.DEVNULL, os.environ)
+    assert not late.exists()
 
 
 def test_a_process_ends_with_its_code(tmp_path):

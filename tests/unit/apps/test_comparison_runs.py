@@ -71,15 +71,25 @@ def test_a_process_has_its_variables_and_its_log(tmp_path):
 
 
 def stand_in(monkeypatch, folder, code):
-    """A process that leaves a record and ends."""
+    """A process that leaves a record and ends; returns the variables that each one had."""
+    variables = []
 
-    def execute(words, log, **_):
+    def execute(words, log, *, environment, processes):
+        variables.append(environment)
         folder.mkdir(exist_ok=True)
         (folder / "run.json").write_text("{}")
         log.write_text("video-adapt: error: no video\nbye\n")
         return code
 
     monkeypatch.setattr(comparison_runs, "execute", execute)
+    return variables
+
+
+def test_a_run_has_its_seed_and_what_its_place_says(run, tmp_path, monkeypatch):
+    variables = stand_in(monkeypatch, run.folder, 0)
+    place = Place(2, {"OMP_NUM_THREADS": "4"}, "", shares_gpu=False)
+    bring(run, Found(run.folder), tmp_path / "log", place=place)
+    assert variables == [{"SEED": "3", "OMP_NUM_THREADS": "4"}]
 
 
 def test_what_a_run_took_is_noted_and_added_up(run, tmp_path, monkeypatch):
