@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 from omegaconf.errors import InterpolationResolutionError
 
 from data_modules.base import VideoDataModule
+from video_adapt.adapters import ChannelShift, ExpandedAttention, TokenShift
 from video_adapt.errors import ConfigurationError, VideoAdaptError
 from video_adapt.tasks import Task
 
@@ -24,6 +25,7 @@ _TUNINGS = ("frozen", "adapter", "side", "last_n", "full")
 _LAST_N = 2
 # Methods of these jobs have no adapter that is taken where none is named.
 _NAMES_AN_ADAPTER = ("recognition", "retrieval")
+_WEIGHTLESS = (ChannelShift, ExpandedAttention, TokenShift)
 
 
 class Regime(NamedTuple):
@@ -213,7 +215,9 @@ def _tunings(init: Namespace, job: str) -> list[Regime]:
     own = Regime(init.tuning, ())
     others = [Regime(name, _tuning_words(name, init, job)) for name in _TUNINGS]
     regimes = [own, *(regime for regime in others if regime.name != own.name)]
-    return [both for regime in regimes for both in _with_cached(regime, regime.name == "frozen")]
+    # Of retrieval no frames are stored: what teachers say is, by their own setting.
+    stored = "frozen" if job != "retrieval" else None
+    return [both for regime in regimes for both in _with_cached(regime, regime.name == stored)]
 
 
 def _tuning_words(name: str, init: Namespace, job: str) -> tuple[str, ...]:
@@ -222,12 +226,17 @@ def _tuning_words(name: str, init: Namespace, job: str) -> tuple[str, ...]:
     if name == "side":
         words.append(f"{prefix}adapter=TIA")
     elif name != "adapter":
-        words.append(f"{prefix}adapter=null")
-    elif job in _NAMES_AN_ADAPTER and init.adapter is None:
+        # One without weights is a part of the model, whatever trains.
+        words += [] if _is_weightless(init.adapter) else [f"{prefix}adapter=null"]
+    elif job in _NAMES_AN_ADAPTER and (init.adapter is None or _is_weightless(init.adapter)):
         words.append(f"{prefix}adapter=STAdapter")
     if name in ("last_n", "full") and "readout" in init:
         words.append(f"{prefix}readout=embedding")  # the others do not read all that trains
     return tuple(words)
+
+
+def _is_weightless(adapter: Namespace | None) -> bool:
+    return adapter is not None and _class_of(adapter) in _WEIGHTLESS
 
 
 def _named_regimes(init: Namespace, choices: Sequence[str]) -> list[Regime]:
@@ -237,7 +246,7 @@ def _named_regimes(init: Namespace, choices: Sequence[str]) -> list[Regime]:
         words = [f"{prefix}regime={name}"]
         if name == "residual_only":
             words.append(f"{prefix}adapter=null")
-        elif name == "adapter" and init.adapter is None:
+        elif name == "adapter" and (init.adapter is None or _is_weightless(init.adapter)):
             words.append(f"{prefix}adapter=STAdapter")
         if name != "full" and init.get("text_micro_batch") is not None:
             words.append(f"{prefix}text_micro_batch=null")

@@ -53,11 +53,11 @@ def make_plan(
     experiment = Experiment(path, words, classes=classes)
     found = experiment.samples()
     length = found if found.number is not None else Samples(samples, found.epochs)
-    rates = benchmark(place.type, experiment.precision)
+    stopwatch = benchmark(place.type, experiment.precision)
     planner = Planner(
         experiment,
         device=place.type,
-        rates=rates,
+        stopwatch=stopwatch,
         memory=memory,
         measures=measures,
         samples=length,
@@ -75,7 +75,7 @@ def make_plan(
         "precision": experiment.precision,
         "devices": experiment.devices,
         "memory": memory,
-        "rates": rates._asdict(),
+        "rates": stopwatch.rates._asdict(),
         "samples": length._asdict(),
         "classes": len(experiment.class_names),
         "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},

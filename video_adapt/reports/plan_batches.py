@@ -8,7 +8,6 @@ from torch import Tensor
 
 from video_adapt.baselines import FeatureDetector
 from video_adapt.batches import CaptionBatch, ClipBatch, SegmentBatch, StoredClips
-from video_adapt.errors import ConfigurationError
 from video_adapt.tasks import DetectionTask, FrozenBackboneMixin, Task
 
 MakePixels = Callable[[tuple[int, ...]], Tensor]
@@ -68,11 +67,7 @@ def _windows(method: DetectionTask, data: Any, size: int, make: MakePixels) -> S
 
 
 def from_features(method: Any, batch: Any) -> tuple[Task, Any]:
-    """The same step from stored features: who takes it, and what.
-
-    Raises:
-        ConfigurationError: If the method cannot learn from stored features.
-    """
+    """The same step from stored features: who takes it, and what."""
     if isinstance(method, DetectionTask) and isinstance(method, FrozenBackboneMixin):
         reader = FeatureDetector(
             class_names=method.class_names,
@@ -84,6 +79,4 @@ def from_features(method: Any, batch: Any) -> tuple[Task, Any]:
         )
         rows = batch.video.new_empty(*batch.mask.shape, method.backbone.width)
         return reader, batch._replace(video=rows.uniform_())
-    if method.job == "retrieval":
-        raise ConfigurationError(f"{type(method).__name__} has no cache of frames")
     return method, StoredClips(method.rows_to_store(batch.video), *batch[1:])

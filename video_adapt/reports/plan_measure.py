@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from video_adapt.callbacks.gpu_memory import peak_rss, reset_peak_rss
 from video_adapt.errors import ConfigurationError
 
 from .plan_batches import from_features, random_batch
-from .plan_step import Precision, TrainingStep, map_tensors, modules_of, tensors_of
+from .plan_step import Precision, TrainingStep, map_tensors, modules_of, tensors_of, timed
 
 _ERROR = "video-adapt: error: "
 _OUT_OF_MEMORY = 3
@@ -35,11 +35,13 @@ class Measured(NamedTuple):
         process: On a GPU what its allocator reserved; else how far the process grew, with what
             libraries keep for themselves.
         seconds: Median time of a step.
+        filling_s: Time of a step that fills the caches of teachers; None where there are none.
     """
 
     allocated: int
     process: int
     seconds: float
+    filling_s: float | None = None
 
 
 def measure_apart(
@@ -76,9 +78,24 @@ def measure_apart(
 
 
 def measure(
-    experiment: Experiment, regime: Regime, *, batch_size: int, device: str, steps: int
+    experiment: Experiment,
+    regime: Regime,
+    *,
+    batch_size: int,
+    device: str,
+    steps: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Measured:
-    """Build the method, take steps on random input; to be called in a fresh process."""
+    """Build the method, take steps on random input; to be called in a fresh process.
+
+    Args:
+        experiment: The file and the words behind it.
+        regime: Which way to train.
+        batch_size: Samples of the step.
+        device: ``cpu`` or ``cuda``.
+        steps: Steps that are timed, after one that is not.
+        clock: Tells the time in seconds.
+    """
     seed_everything(0, verbose=False)
     before = reset_peak_rss()
     setting = Precision(experiment.precision, device)
@@ -92,7 +109,12 @@ def measure(
         method.to(device=device, dtype=setting.dtype)
     step = TrainingStep(method, batch, setting, foreach=device == "cuda")
     step()  # from now on the optimiser has its state
-    times = [_timed(step, device) for _ in range(steps)]
+    times = [_timed(step, device, clock) for _ in range(steps)]
+    filling_s = None
+    if step.caches:
+        _forget(step)
+        filling_s = _timed(step, device, clock)
+        _forget(step)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         step()
@@ -100,7 +122,12 @@ def measure(
     else:
         process = peak_rss() - before
         allocated = _allocated_on_cpu(step, batch)
-    return Measured(allocated, process, statistics.median(times))
+    return Measured(allocated, process, statistics.median(times), filling_s)
+
+
+def _forget(step: TrainingStep) -> None:
+    for cache in step.caches:
+        cache.forget()
 
 
 def _allocated_on_cpu(step: TrainingStep, batch: Any) -> int:
@@ -128,13 +155,9 @@ def _highest(record: Any) -> int:
     return max(accumulate(size for _, size in in_time))
 
 
-def _timed(step: TrainingStep, device: str) -> float:
+def _timed(step: TrainingStep, device: str, clock: Callable[[], float]) -> float:
     gc.collect()
-    start = time.perf_counter()
-    step()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return timed(step, device, clock)
 
 
 def _moved(tensor: torch.Tensor, device: str, dtype: torch.dtype) -> torch.Tensor:

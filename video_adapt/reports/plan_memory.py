@@ -2,7 +2,8 @@
 
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -11,14 +12,30 @@ from torch._subclasses import FakeTensorMode
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from video_adapt.tasks import Task
 
 from .plan_batches import from_features
+from .plan_operations import Operation, describe
 from .plan_step import Precision, TrainingStep, map_tensors, modules_of, tensors_of
 
 _aten = torch.ops.aten
+
+
+class Work(NamedTuple):
+    """What a step does.
+
+    Attributes:
+        multiply_adds: Of forward and backward.
+        moved: Bytes that operations without multiply-adds read and write.
+        calls: Operations, those included that only look at memory in another way.
+        operations: How often each of the others is called.
+    """
+
+    multiply_adds: int
+    moved: int
+    calls: int
+    operations: Counter[Operation]
 
 
 class StepNeeds(NamedTuple):
@@ -30,10 +47,11 @@ class StepNeeds(NamedTuple):
         optimizer: Bytes that the optimiser keeps.
         batch: Bytes of the input.
         activations: What the step needs beside these at its peak.
-        peak: The most that is alive at once, all of the above included.
-        multiply_adds: Of forward and backward.
-        moved: Bytes that operations without multiply-adds read and write.
+        peak: The most that is alive at once, all of the above included; that of the first epoch
+            where it fills caches of teachers.
         trained: Number of trained parameters.
+        work: What every step does.
+        filling: What a step of the first epoch does instead; None where there is nothing to fill.
     """
 
     weights: int
@@ -42,9 +60,16 @@ class StepNeeds(NamedTuple):
     batch: int
     activations: int
     peak: int
-    multiply_adds: int
-    moved: int
     trained: int
+    work: Work
+    filling: Work | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        amounts = ("multiply_adds", "moved", "calls")
+        work = {name: getattr(self.work, name) for name in amounts}
+        filling = self.filling and {name: getattr(self.filling, name) for name in amounts}
+        return {**self._asdict(), "work": work, "filling": filling}
 
 
 class LiveBytes(TorchDispatchMode):
@@ -56,14 +81,15 @@ class LiveBytes(TorchDispatchMode):
     Attributes:
         now: Bytes alive.
         peak: The most since :meth:`restart`.
-        flops: Operations since then, two for a multiply-add.
-        moved: Bytes read and written since then by operations without multiply-adds.
+        calls: Operations since then.
+        operations: Those of them that compute or move something.
     """
 
     def __init__(self) -> None:
         parent: Any = super()
         parent.__init__()
-        self.now = self.peak = self.flops = self.moved = 0
+        self.now = self.peak = self.calls = 0
+        self.operations: Counter[Operation] = Counter()
         self._known: set[int] = set()
 
     def watch(self, tensors: Iterable[Tensor]) -> int:
@@ -75,7 +101,18 @@ class LiveBytes(TorchDispatchMode):
 
     def restart(self) -> None:
         """Forget the peak and what was counted, not what is alive."""
-        self.peak, self.flops, self.moved = self.now, 0, 0
+        self.peak, self.calls = self.now, 0
+        self.operations = Counter()
+
+    def work(self) -> Work:
+        """What was done since :meth:`restart`."""
+        counted = self.operations.items()
+        return Work(
+            sum(operation.flops * times for operation, times in counted) // 2,
+            sum(operation.moved * times for operation, times in counted),
+            self.calls,
+            self.operations,
+        )
 
     def __torch_dispatch__(
         self,
@@ -90,11 +127,9 @@ class LiveBytes(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         new = [self._note(tensor) for tensor in made]
-        if (count := _FLOPS.get(func._overloadpacket)) is not None:
-            self.flops += count(*args, **(kwargs or {}), out_val=result)
-        elif any(new) or func._schema.is_mutable:
-            read = [leaf for leaf in tree_leaves(args) if isinstance(leaf, Tensor)]
-            self.moved += sum(tensor.numel() * tensor.element_size() for tensor in read + made)
+        self.calls += func.namespace == "aten"
+        if made and (any(new) or func._schema.is_mutable):
+            self.operations[describe(func, args, kwargs or {}, result)] += 1
         return result
 
     def _note(self, tensor: Tensor) -> bool:
@@ -111,22 +146,6 @@ class LiveBytes(TorchDispatchMode):
     def _free(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.now -= size
-
-
-def _attention(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> int:
-    return sdpa_flop_count(q.shape, k.shape, v.shape)
-
-
-def _attention_back(gradient: Tensor, q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> int:
-    return sdpa_backward_flop_count(gradient.shape, q.shape, k.shape, v.shape)
-
-
-_FLOPS: dict[Any, Callable[..., int]] = {
-    **flop_registry,
-    # What torch's own counter takes for nothing.
-    _aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    _aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_back,
-}
 
 
 def predict(
@@ -170,16 +189,21 @@ def _count(step: TrainingStep, batch: Any) -> StepNeeds:
         standing = live.now
         live.restart()
         step()
+        peak, work, filling = live.peak, live.work(), None
+        if step.caches:
+            live.restart()
+            step()
+            work, filling = live.work(), work
     return StepNeeds(
         weights=weights,
         gradients=gradients,
         optimizer=kept,
         batch=given,
-        activations=live.peak - standing,
-        peak=live.peak,
-        multiply_adds=live.flops // 2,
-        moved=live.moved,
+        activations=peak - standing,
+        peak=peak,
         trained=trained,
+        work=work,
+        filling=filling,
     )
 
 

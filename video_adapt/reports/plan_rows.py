@@ -11,7 +11,7 @@ from video_adapt.errors import VideoAdaptError
 from .plan_batches import random_batch
 from .plan_measure import Measured, measure_apart
 from .plan_memory import StepNeeds, predict
-from .plan_rates import Rates
+from .plan_rates import Stopwatch
 
 USABLE = 0.9
 """Share of the memory that tensors may take; the rest is the library's and the allocator's."""
@@ -28,6 +28,7 @@ class PlanRow(NamedTuple):
         batch_size: Samples of a step on one device.
         needs: The prediction.
         seconds: Predicted time of a step.
+        filling_s: Time of a step of the first epoch, where it fills caches of teachers.
         measured: What a real step took; None where none was asked for.
         largest_batch: The largest that fits; 0 = none does, None = no memory was given.
         epoch_s: Time of an epoch; None where its samples are not known.
@@ -40,6 +41,7 @@ class PlanRow(NamedTuple):
     batch_size: int
     needs: StepNeeds | None = None
     seconds: float | None = None
+    filling_s: float | None = None
     measured: Measured | None = None
     largest_batch: int | None = None
     epoch_s: float | None = None
@@ -55,7 +57,7 @@ class PlanRow(NamedTuple):
         """As plain values."""
         return {
             **self._asdict(),
-            "needs": None if self.needs is None else self.needs._asdict(),
+            "needs": None if self.needs is None else self.needs.as_dict(),
             "measured": None if self.measured is None else self.measured._asdict(),
         }
 
@@ -66,7 +68,7 @@ class Planner:
     Args:
         experiment: The file.
         device: ``cpu`` or ``cuda``.
-        rates: What the device does in a second.
+        stopwatch: Tells the time of a step on the device.
         memory: Bytes of its memory; None = nobody asks whether it fits.
         measures: Whether a real step is taken as well.
         samples: Length of the training.
@@ -77,12 +79,12 @@ class Planner:
         experiment: Experiment,
         *,
         device: str,
-        rates: Rates,
+        stopwatch: Stopwatch,
         memory: int | None,
         measures: bool,
         samples: Samples,
     ) -> None:
-        self._experiment, self._device, self._rates = experiment, device, rates
+        self._experiment, self._device, self._stopwatch = experiment, device, stopwatch
         self._memory, self._measures, self._samples = memory, measures, samples
         self._data = experiment.data()
         self._frozen_epoch_s: float | None = None
@@ -96,13 +98,15 @@ class Planner:
             needs = self._needs(regime, size)
         except VideoAdaptError as error:
             return row._replace(impossible=str(error))
-        row = row._replace(needs=needs, seconds=self._rates.seconds(needs))
+        row = row._replace(needs=needs, seconds=self._stopwatch.seconds(needs.work))
+        if needs.filling is not None:
+            row = row._replace(filling_s=self._stopwatch.seconds(needs.filling))
         if self._measures:
             found = measure_apart(self._experiment, regime, batch_size=size, device=self._device)
             if found is None:
                 mend = "a real step ran out of memory; take a smaller data.loader.batch_size"
                 return row._replace(impossible=mend)
-            row = row._replace(measured=found)
+            row = row._replace(measured=found, filling_s=found.filling_s)
         if self._memory is not None:
             limit = int(USABLE * self._memory)
             largest = largest_batch(lambda b: self._needs(regime, b).peak, limit, size)
@@ -128,11 +132,15 @@ class Planner:
             return row
         step_s = row.seconds if row.measured is None else row.measured.seconds
         assert step_s is not None
-        epoch_s = number // (row.batch_size * self._experiment.devices) * step_s
-        # Every clip passes the backbone once before the cache is there.
+        steps = number // (row.batch_size * self._experiment.devices)
+        epoch_s = steps * step_s
+        # Every clip passes the backbone once before the cache is there; that of a teacher is
+        # filled by the first epoch itself.
         first_s = self._frozen_epoch_s if cached else 0.0
         if not cached:
             self._frozen_epoch_s = epoch_s
+        if row.filling_s is not None:
+            first_s = steps * (row.filling_s - step_s)
         run_s = None if epochs is None or first_s is None else first_s + epochs * epoch_s
         return row._replace(epoch_s=epoch_s, run_s=run_s)
 

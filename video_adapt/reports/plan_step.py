@@ -40,6 +40,26 @@ class Precision:
         return torch.autocast(self._device, dtype=self._half)
 
 
+class RowsInMemory:
+    """Stands in for the cache of a teacher: keeps what it says the first time."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, dict[str, Tensor]] = {}
+
+    def fetch(
+        self, kind: str, ids: Tensor, encode: Callable[[Tensor], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """See :meth:`video_adapt.row_store.RowStore.fetch`; every batch is the same here."""
+        if kind not in self._rows:
+            rows = encode(torch.arange(len(ids), device=ids.device))
+            self._rows[kind] = {name: x.cpu() for name, x in rows.items()}
+        return {name: x.to(ids.device, copy=True) for name, x in self._rows[kind].items()}
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._rows.clear()
+
+
 class TrainingStep:
     """Forward, gradients to zero, backward, optimiser: in the order of Lightning's own loop.
 
@@ -52,6 +72,7 @@ class TrainingStep:
 
     Attributes:
         optimizer: That of the method's recipe, without a schedule.
+        caches: Of the teachers that have one; the first step fills them, later ones read them.
     """
 
     def __init__(
@@ -62,6 +83,11 @@ class TrainingStep:
         host.log = host.log_dict = lambda *args, **kwargs: None
         method.train()
         self._method, self._batch, self._precision = host, batch, precision
+        self.caches: list[RowsInMemory] = []
+        for teacher in getattr(host, "teachers", ()):
+            if teacher.cache_folder is not None:
+                teacher.cache = RowsInMemory()
+                self.caches.append(teacher.cache)
         spec: Any = method.optimizer
         loop = SimpleNamespace(
             lightning_module=method,
@@ -127,3 +153,14 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
         items = [map_tensors(function, item) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
     return value
+
+
+def timed(function: Callable[[], Any], device: str, clock: Callable[[], float]) -> float:
+    """Time of a call in seconds, what a GPU does for it included."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start = clock()
+    function()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return clock() - start

@@ -10,9 +10,8 @@ _HEAD = (
 )
 _NOTE = (
     "Sizes in GB (10^9 bytes). Peak: all tensors at the worst moment of a step, input included, "
-    "predicted on the operations of a CPU{exact}. Step: multiply-adds and bytes moved over rates "
-    "measured on this device; right to a factor of two, unless measured. Validation, decoding and "
-    "averages of weights (EMA) are not in it."
+    "predicted on the operations of a CPU{exact}. Step: its operations, each timed alone on this "
+    "device. Validation, decoding and averages of weights (EMA) are not in it."
 )
 
 
@@ -43,6 +42,8 @@ def verdict(row: PlanRow, memory: int | None, rows: Sequence[PlanRow]) -> str:
     if row.impossible is not None:
         return f"{row.regime}: not possible: {row.impossible}"
     add = f"; add {' '.join(row.words)}" if row.words else ""
+    if row.filling_s is not None:
+        add += f"; the first epoch fills the caches of teachers, {row.filling_s:.3g} s a step"
     if memory is None:
         return f"{row.regime}: needs {_giga(row.peak)} GB{add}; --memory 24GB says what fits"
     have = f"{_giga(USABLE * memory)} GB that tensors may take of {_giga(memory)} GB"

@@ -40,6 +40,25 @@ def test_the_regime_of_the_file_comes_first_and_frozen_has_a_cached_twin():
     assert "--model.init_args.tuning=frozen" in regimes[1].words
 
 
+def words_of(file, name):
+    regimes = Experiment(EXPERIMENTS / file).regimes()
+    return next(regime.words for regime in regimes if regime.name == name)
+
+
+def test_an_adapter_without_weights_stays_and_gives_way_to_one_that_trains():
+    ts2net = "teachclip/teachers/msrvtt_1k_vitb32_ts2net.yaml"
+    assert "--model.init_args.adapter=null" not in words_of(ts2net, "frozen")
+    assert "--model.init_args.adapter=STAdapter" in words_of(ts2net, "adapter")
+    assert "--model.init_args.adapter=STAdapter" in words_of(
+        "demo/openvocab_froster.yaml", "adapter"
+    )
+
+
+def test_retrieval_stores_no_frames():
+    regimes = Experiment(EXPERIMENTS / "demo/retrieval_untaught.yaml").regimes()
+    assert not [regime for regime in regimes if regime.cached]
+
+
 def test_folders_of_the_environment_and_their_lists_need_not_be_there(monkeypatch):
     monkeypatch.delenv("THUMOS14", raising=False)
     experiment = Experiment(EXPERIMENTS / "adatad/thumos14_vits.yaml", classes=20)

@@ -1,5 +1,7 @@
 """A plan: what is alive in a step, what fits, and in which words it is said."""
 
+from collections import Counter
+
 import pytest
 import torch
 from torch import nn
@@ -8,10 +10,11 @@ from torch._subclasses import FakeTensorMode
 from video_adapt.errors import ConfigurationError
 from video_adapt.reports.plan import _chosen
 from video_adapt.reports.plan_measure import Measured
-from video_adapt.reports.plan_memory import LiveBytes, StepNeeds
-from video_adapt.reports.plan_rates import Rates, benchmark
+from video_adapt.reports.plan_memory import LiveBytes, StepNeeds, Work
+from video_adapt.reports.plan_operations import Operation
+from video_adapt.reports.plan_rates import Rates, Stopwatch, benchmark
 from video_adapt.reports.plan_rows import PlanRow, largest_batch
-from video_adapt.reports.plan_step import Precision
+from video_adapt.reports.plan_step import Precision, RowsInMemory
 from video_adapt.reports.plan_table import render, verdict
 
 NEEDS = StepNeeds(
@@ -21,9 +24,8 @@ NEEDS = StepNeeds(
     batch=10**9,
     activations=4 * 10**9,
     peak=10 * 10**9,
-    multiply_adds=10**12,
-    moved=10**11,
     trained=250_000_000,
+    work=Work(10**12, 10**11, 1000, Counter()),
 )
 ROW = PlanRow("full", ("--model.init_args.tuning=full",), None, 8, NEEDS, 2.0)
 
@@ -84,15 +86,64 @@ def test_products_are_counted_and_everything_else_is_moved(empty):
     with LiveBytes() as live:
         y = x @ w
         y + 1
-    assert live.flops == 2 * 6 * 5 * 4
-    assert live.moved == 2 * 6 * 4 * 4
+    work = live.work()
+    assert work.multiply_adds == 6 * 5 * 4
+    assert work.moved == 2 * 6 * 4 * 4
+    assert sum(work.operations.values()) == work.calls == 2
 
 
 def test_attention_is_counted_on_the_cpu_too(empty):
     q = empty(1, 2, 5, 4)
     with LiveBytes() as live:
         nn.functional.scaled_dot_product_attention(q, q, q)
-    assert live.flops == 2 * 2 * (1 * 2 * 5 * 5 * 4)
+    assert live.work().multiply_adds == 2 * (1 * 2 * 5 * 5 * 4)
+
+
+def test_what_only_looks_at_memory_in_another_way_is_a_call_and_no_more(empty):
+    x = empty(6, 5)
+    with LiveBytes() as live:
+        live.watch([x])
+        x.t()
+    assert live.calls == 1
+    assert not live.operations
+
+
+def recorded(function, *tensors):
+    with LiveBytes() as live:
+        function(*tensors)
+    (operation,) = live.operations
+    return operation
+
+
+def test_an_operation_is_repeated_on_tensors_of_the_same_layout(empty):
+    operation = recorded(torch.add, empty(6, 5).t(), empty(5, 1))
+    (x, y), kwargs = operation.arguments("cpu")
+    assert (x.shape, x.stride()) == ((5, 6), (1, 5))
+    assert (y.shape, y.stride(), y.dtype) == ((5, 1), (1, 1), torch.float32)
+    assert operation.func(x, y, **kwargs).shape == (5, 6)
+
+
+def test_a_smaller_product_has_less_of_the_batch_in_both_factors(empty):
+    gradient = recorded(torch.mm, empty(4000, 30).t(), empty(4000, 20))
+    left, right = gradient.smaller(10).arguments("cpu")[0]
+    assert (left.shape, right.shape) == ((30, 400), (400, 20))
+
+
+def test_a_smaller_operation_shrinks_the_first_size_wherever_it_stands(empty):
+    def back(gradient):
+        return torch.ops.aten.select_backward(gradient, [100, 2, 3], 1, 0)
+
+    smaller = recorded(back, empty(100, 3)).smaller(10)
+    args, kwargs = smaller.arguments("cpu")
+    assert args[0].shape == (10, 3)
+    assert smaller.func(*args, **kwargs).shape == (10, 2, 3)
+
+
+def test_numbers_of_something_are_zeros(empty):
+    table = empty(7, 3)
+    operation = recorded(nn.functional.embedding, torch.tensor([5, 6]), table)
+    args, _ = operation.arguments("cpu")
+    assert [x.tolist() for x in args if isinstance(x, torch.Tensor) and x.ndim == 1] == [[0, 0]]
 
 
 def test_a_mask_that_is_known_picks_as_many_as_are_true(empty):
@@ -107,14 +158,77 @@ def test_of_an_unknown_mask_all_may_be_true(empty):
         assert x[x.sum(dim=1) > 0].shape == (6, 3)
 
 
-def test_time_is_that_of_products_and_of_everything_else():
-    assert Rates(10**12, 10**11).seconds(NEEDS) == 2.0
+def test_at_full_speed_an_operation_takes_what_it_multiplies_or_moves():
+    rates = Rates(10**12, 10**11)
+    product = Operation(None, (), None, 2 * 10**12, 0)
+    assert rates.seconds(product) == 1.0
+    assert rates.seconds(product._replace(flops=0, moved=10**11)) == 1.0
 
 
-def test_a_device_is_measured():
-    rates = benchmark("cpu", "32-true")
+class Ticks:
+    """A clock on which every look takes a second."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        self.now += 1
+        return self.now
+
+
+def test_a_step_takes_its_operations_its_calls_and_what_every_step_does(empty):
+    rates = Rates(1e15, 1e15, call_s=0.5, step_s=100.0)
+    watch = Stopwatch("cpu", rates, clock=Ticks())
+    operation = recorded(torch.add, empty(2), empty(2))
+    one = Work(0, 24, 7, Counter({operation: 3}))
+    assert watch.seconds(one) == 100 + 3 * 1 + 7 * 0.5
+
+
+def test_what_would_take_long_is_tried_small_and_counted_whole(empty):
+    operation = recorded(torch.add, empty(1000, 4), empty(1000, 4))
+    watch = Stopwatch("cpu", Rates(1e15, operation.moved / 0.2), clock=Ticks())
+    assert watch.seconds(Work(0, 0, 0, Counter({operation: 1}))) == 10.0
+
+
+def test_what_cannot_be_tried_takes_its_time_at_full_speed(empty):
+    def broken(*args, **kwargs):
+        raise RuntimeError
+
+    watch = Stopwatch("cpu", Rates(1e15, 100.0), clock=Ticks())
+    operation = recorded(torch.add, empty(2), empty(2))._replace(func=broken)
+    assert watch.seconds(Work(0, 0, 0, Counter({operation: 1}))) == operation.moved / 100
+
+
+@pytest.fixture
+def one_thread():
+    """Threads of one process that wait for one another measure the other processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_device_is_measured(one_thread):
+    rates = benchmark("cpu", "32-true").rates
     assert 1e8 < rates.multiply_adds < 1e14
     assert 1e7 < rates.moved < 1e14
+    assert 0 <= rates.call_s < 1
+
+
+def test_a_cache_of_a_teacher_is_filled_by_the_first_step_and_read_by_the_next():
+    asked, cache, ids = [], RowsInMemory(), torch.tensor([7, 9])
+
+    def encode(at):
+        asked.append(at.tolist())
+        return {"x": at.float()}
+
+    first, second = cache.fetch("video", ids, encode), cache.fetch("video", ids, encode)
+    assert first["x"].tolist() == second["x"].tolist() == [0, 1]
+    assert first["x"] is not second["x"]
+    assert asked == [[0, 1]]
+    cache.forget()
+    cache.fetch("video", ids, encode)
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(
@@ -183,6 +297,11 @@ def test_where_nothing_fits_the_thriftiest_regime_is_named():
 
 def test_a_measured_step_overrules_the_predicted_one():
     assert ROW._replace(measured=Measured(10**9, 2 * 10**9, 1.0)).peak == 10**9
+
+
+def test_what_the_first_epoch_takes_for_caches_of_teachers_is_said():
+    text = verdict(ROW._replace(filling_s=3.5, words=()), None, [])
+    assert "the first epoch fills the caches of teachers, 3.5 s a step" in text
 
 
 def test_a_regime_that_cannot_be_had_says_why_and_is_in_no_row():
