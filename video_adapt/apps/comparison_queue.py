@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -12,6 +12,8 @@ from .comparison_places import Place, make_places
 from .comparison_processes import Processes
 from .comparison_runs import Outcome, perform
 from .comparison_state import Found
+
+_LOOK_S = 1.0
 
 
 class Task(NamedTuple):
@@ -85,8 +87,12 @@ def perform_all(
                 before = [futures[name] for name in task.behind if name in futures]
                 futures[task.run.name] = pool.submit(work, task, before)
             of = {futures[task.run.name]: task for task in tasks}
-            for future in as_completed(of):
-                ended(of[future], *future.result())
+            pending = set(of)
+            while pending:
+                # A signal that came to another thread is noticed between two waits.
+                done, pending = wait(pending, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+                for future in done:
+                    ended(of[future], *future.result())
         except BaseException:
             processes.stop()
             raise

@@ -9,10 +9,11 @@ import pytest
 from video_adapt.apps.comparison_processes import Processes
 
 SAVES = (
-    "import signal, sys\n"
+    "import os, signal, sys, time\n"
     "for number in (signal.SIGTERM, signal.SIGUSR1):\n"
     "    signal.signal(number, lambda got, _: (print('saved on', got), sys.exit(75)))\n"
 )
+LASTS = "for _ in range(1000):\n    time.sleep(0.01)\n"
 
 
 def start(processes, code, path, ended):
@@ -43,12 +44,12 @@ def test_a_signal_reaches_all_and_nothing_begins_any_more(tmp_path, sent, receiv
     before = signal.getsignal(sent)
     ready = tmp_path / "ready"
     os.mkfifo(ready)
-    waits = SAVES + f"open({str(ready)!r}, 'w').close()\nsignal.pause()\n"
-    asks = SAVES + f"open({str(ready)!r}).read()\nimport os\nos.kill({os.getpid()}, {sent:d})\n"
+    waits = SAVES + f"open({str(ready)!r}, 'w').close()\n"
+    asks = SAVES + f"open({str(ready)!r}).read()\nos.kill({os.getpid()}, {sent:d})\n"
     with processes.stopped_by_signals():
         threads = [
-            start(processes, code, tmp_path / name, ended)
-            for name, code in (("first", waits), ("second", asks + "signal.pause()\n"))
+            start(processes, code + LASTS, tmp_path / name, ended)
+            for name, code in (("first", waits), ("second", asks))
         ]
         for thread in threads:
             thread.join()
