@@ -216,8 +216,9 @@ class BatchLoader(Generic[BatchT]):
     def place(self) -> dict[str, int]:
         """Epoch and number of batches handed out in it, by a run that this one goes on from too."""
         epoch = getattr(self._sampler, "epoch", 0)
-        skipped = self._resume["batches"] if self._resume.get("epoch") == epoch else 0
-        return {"epoch": epoch, "batches": skipped or self._batches}
+        if self._resume.get("epoch", -1) >= epoch:  # nothing was asked for since
+            return dict(self._resume)
+        return {"epoch": epoch, "batches": self._batches}
 
     def go_on_from(self, place: dict[str, int]) -> None:
         """Skip what was handed out up to ``place`` when its epoch is iterated next."""
