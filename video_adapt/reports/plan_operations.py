@@ -34,6 +34,7 @@ class Operation(NamedTuple):
         spec: How they nest.
         flops: Two for each multiply-add.
         moved: Bytes read and written where there are no multiply-adds.
+        stays: Whether a graph may keep what it makes, so that the next wants fresh memory.
     """
 
     func: Any
@@ -41,6 +42,7 @@ class Operation(NamedTuple):
     spec: TreeSpec
     flops: int
     moved: int
+    stays: bool
 
     @property
     def work(self) -> int:
@@ -84,9 +86,10 @@ def describe(func: Any, args: Any, kwargs: Any, result: Any) -> Operation:
     """
     leaves, spec = tree_flatten((args, kwargs))
     plain = tuple(_layout(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
+    stays = torch.is_grad_enabled()
     if (count := _FLOPS.get(func._overloadpacket)) is not None:
-        return Operation(func, plain, spec, count(*args, **kwargs, out_val=result), 0)
-    return Operation(func, plain, spec, 0, _bytes([*leaves, *tree_leaves(result)]))
+        return Operation(func, plain, spec, count(*args, **kwargs, out_val=result), 0, stays)
+    return Operation(func, plain, spec, 0, _bytes([*leaves, *tree_leaves(result)]), stays)
 
 
 def _bytes(leaves: list[Any]) -> int:

@@ -86,24 +86,33 @@ class Stopwatch:
             with live:
                 operation.func(*args, **kwargs)
             tried = next(iter(live.operations), operation)
-            return self.median_s(lambda: operation.func(*args, **kwargs)) * (
-                operation.work / max(1, tried.work)
+            scale = operation.work / max(1, tried.work)
+            return scale * self.median_s(
+                lambda: operation.func(*args, **kwargs), stays=operation.stays
             )
         except (RuntimeError, TypeError, ValueError):
             return expected
 
-    def median_s(self, function: Callable[[], Any]) -> float:
-        """Time of a call, of several with the first left out."""
-        first = self._run(function, 1, [])
+    def median_s(self, function: Callable[[], Any], *, stays: bool = False) -> float:
+        """Time of a call, of several with the first left out.
+
+        Args:
+            function: What is called.
+            stays: Whether what it returns is kept meanwhile: each call then wants memory that the
+                system has to give, which takes as long as many an operation.
+        """
+        first = self._run(function, 1, None)
         times = max(1, min(50, math.ceil(_SHORT_S / max(first, 1e-6))))
-        # Results stay, as in a forward pass: each wants memory that no other has warmed.
-        kept: list[Any] = []
+        kept: list[Any] | None = [] if stays else None
         repeats = _FEW_REPEATS if first > _LONG_S else _REPEATS
         return statistics.median(self._run(function, times, kept) for _ in range(repeats))
 
-    def _run(self, function: Callable[[], Any], times: int, kept: list[Any]) -> float:
+    def _run(self, function: Callable[[], Any], times: int, kept: list[Any] | None) -> float:
         def repeat() -> None:
-            kept.extend(function() for _ in range(times))
+            for _ in range(times):
+                made = function()
+                if kept is not None:
+                    kept.append(made)
 
         return timed(repeat, self._device, self._clock) / times
 
@@ -123,7 +132,11 @@ def benchmark(
     def make(*shape: int) -> torch.Tensor:
         return torch.randn(shape, device=device, dtype=setting.dtype)
 
-    tokens, weights, large = make(_ROWS, _WIDTH), make(_WIDTH, 4 * _WIDTH), make(_ROWS, 4 * _WIDTH)
+    tokens, weights, large = (
+        make(_ROWS, _WIDTH),
+        make(_WIDTH, 4 * _WIDTH),
+        make(4 * _ROWS, 4 * _WIDTH),
+    )
     watch = Stopwatch(device, Rates(1.0, 1.0), clock=clock)
     with setting.context(), torch.no_grad():
         product_s = watch.median_s(lambda: tokens @ weights)

@@ -12,7 +12,7 @@ from video_adapt.reports.plan import _chosen
 from video_adapt.reports.plan_measure import Measured
 from video_adapt.reports.plan_memory import LiveBytes, StepNeeds, Work
 from video_adapt.reports.plan_operations import Operation
-from video_adapt.reports.plan_rates import Rates, Stopwatch, benchmark
+from video_adapt.reports.plan_rates import Rates, Stopwatch
 from video_adapt.reports.plan_rows import PlanRow, largest_batch
 from video_adapt.reports.plan_step import Precision, RowsInMemory
 from video_adapt.reports.plan_table import render, verdict
@@ -139,6 +139,13 @@ def test_a_smaller_operation_shrinks_the_first_size_wherever_it_stands(empty):
     assert smaller.func(*args, **kwargs).shape == (10, 2, 3)
 
 
+def test_what_a_graph_may_keep_is_told_from_what_is_given_back(empty):
+    x = empty(3).requires_grad_()
+    assert recorded(torch.exp, x).stays
+    with torch.no_grad():
+        assert not recorded(torch.exp, x).stays
+
+
 def test_numbers_of_something_are_zeros(empty):
     table = empty(7, 3)
     operation = recorded(nn.functional.embedding, torch.tensor([5, 6]), table)
@@ -160,7 +167,7 @@ def test_of_an_unknown_mask_all_may_be_true(empty):
 
 def test_at_full_speed_an_operation_takes_what_it_multiplies_or_moves():
     rates = Rates(10**12, 10**11)
-    product = Operation(None, (), None, 2 * 10**12, 0)
+    product = Operation(None, (), None, 2 * 10**12, 0, False)
     assert rates.seconds(product) == 1.0
     assert rates.seconds(product._replace(flops=0, moved=10**11)) == 1.0
 
@@ -197,22 +204,6 @@ def test_what_cannot_be_tried_takes_its_time_at_full_speed(empty):
     watch = Stopwatch("cpu", Rates(1e15, 100.0), clock=Ticks())
     operation = recorded(torch.add, empty(2), empty(2))._replace(func=broken)
     assert watch.seconds(Work(0, 0, 0, Counter({operation: 1}))) == operation.moved / 100
-
-
-@pytest.fixture
-def one_thread():
-    """Threads of one process that wait for one another measure the other processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def test_a_device_is_measured(one_thread):
-    rates = benchmark("cpu", "32-true").rates
-    assert 1e8 < rates.multiply_adds < 1e14
-    assert 1e7 < rates.moved < 1e14
-    assert 0 <= rates.call_s < 1
 
 
 def test_a_cache_of_a_teacher_is_filled_by_the_first_step_and_read_by_the_next():
