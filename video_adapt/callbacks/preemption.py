@@ -175,12 +175,17 @@ class Preemption(Callback):
     def _listen(self, trainer: Trainer) -> None:
         """Take over from Lightning's handlers, which let processes wait for one another.
 
-        Lightning puts back what was there before when the run ends.
+        Lightning puts back what was there before when the run ends. What it was told since it began
+        to listen itself counts.
         """
         self._speaks = trainer.is_global_zero
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._notice)
+        theirs: Any = trainer._signal_connector
+        if theirs.received_sigterm:
+            theirs.received_sigterm = False
+            self._notice(signal.SIGTERM, None)
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
         """Note the wish; a second Ctrl-C is one to stop at once."""

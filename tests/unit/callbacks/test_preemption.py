@@ -97,6 +97,7 @@ def resumed(folder, checkpoint, **settings):
         ("plain", "on_train_batch_start", 5),
         ("plain", "on_train_batch_start", 6),
         ("plain", "on_validation_batch_start", 5),
+        ("no_validation", "on_train_start", 1),  # the callback does not listen yet
         ("no_validation", "on_train_batch_end", 4),
         ("validation_inside", "on_validation_end", 1),
         ("validation_now_and_then", "on_train_epoch_end", 1),
