@@ -136,6 +136,10 @@ class VideoDataModule(LightningDataModule, ABC, Generic[ManifestT]):
             self._manifests[split] = self.read(split)
         return self._manifests[split]
 
+    def setup(self, stage: str) -> None:
+        """Begin a run with a training loader of its own."""
+        self._train_loader = None
+
     def train_dataloader(self) -> BatchLoader[Any]:
         """Entries in a new order every epoch, the incomplete last batch left out.
 
@@ -212,7 +216,10 @@ class VideoDataModule(LightningDataModule, ABC, Generic[ManifestT]):
                 f"has {self._process()[1]}, so samples would be repeated or left out; resume with "
                 "as many, or from a checkpoint of the end of an epoch"
             )
-        self._place = state_dict["place"]
+        if self._train_loader is None:
+            self._place = state_dict["place"]
+        else:  # where weights are spread (FSDP), it is made before
+            self._train_loader.go_on_from(state_dict["place"])
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Turn decoded input on the device into what the model receives."""

@@ -50,7 +50,8 @@ from .cli_resume import find_start, go_on_line, is_begun, named_error
 from .cli_words import spell_nulls
 from .errors import ConfigurationError, WeightsError
 from .reports.media import show_media
-from .tasks.base import sharding_refused
+from .tasks.base import strategy_refused
+from .tasks.fully_sharded import FullySharded
 
 logger = logging.getLogger(__name__)
 SPLITS: dict[str, tuple[data_modules.annotations.Split, ...]] = {
@@ -76,7 +77,6 @@ EVALUATIONS: dict[str, type[EvaluationCallback[Any]]] = {
     "retrieval": RetrievalEvaluation,
     "open_vocabulary": OpenVocabularyEvaluation,
 }
-SHARDING = ("fsdp", "deepspeed")  # Lightning says of them only that they want a GPU
 ALWAYS: tuple[type[Callback], ...] = (EffectiveBatch, PeakMemory, Cost, Chance, Watchdog)
 
 
@@ -173,8 +173,10 @@ class VideoAdaptCLI(LightningCLI):
         self._check_lists()
         self._share_cores()
         given = self._get(self.config_init, "trainer")
-        if str(given["strategy"]).startswith(SHARDING):
-            raise sharding_refused(given["strategy"])
+        if given["strategy"] == "fsdp":  # Lightning's own wants blocks that run as modules
+            kwargs["strategy"] = FullySharded()
+        elif str(given["strategy"]).startswith(("fsdp", "deepspeed")):
+            raise strategy_refused(given["strategy"])
         if given["logger"] is None or given["logger"] is True:
             kwargs["logger"] = self._trackers()
         if given["plugins"] is None:

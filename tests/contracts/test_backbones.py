@@ -1,6 +1,7 @@
 """What every backbone keeps to, whoever wrote it: run over ``backbones.__all__``."""
 
 import inspect
+from copy import deepcopy
 
 import pytest
 import torch
@@ -247,3 +248,29 @@ def test_wrong_video_and_unknown_blocks_are_refused(backbone, video):
         backbone(video, blocks=(backbone.depth,))
     with pytest.raises(ConfigurationError, match=f"{backbone.name}.*-1"):
         backbone(video, queries_keys=(-1,))
+
+
+def test_stages_read_their_weights_while_they_run_only(backbone, video, monkeypatch):
+    """Outside of that method, which runs once, the weights may lie elsewhere (FSDP)."""
+    copy = deepcopy(backbone)
+    runs = []
+    for stage, method in copy.stages():
+        weights = deepcopy(stage.state_dict())
+
+        def run(*args, stage=stage, inner=getattr(stage, method), weights=weights, **kwargs):
+            runs.append(stage)
+            stage.load_state_dict(weights)
+            result = inner(*args, **kwargs)
+            _spoil(stage)
+            return result
+
+        monkeypatch.setattr(stage, method, run)
+        _spoil(stage)
+    assert torch.equal(copy(video).tokens, backbone(video).tokens)
+    assert len(runs) == len(set(runs)) == len(copy.stages())
+
+
+@torch.no_grad()
+def _spoil(stage):
+    for parameter in stage.parameters():
+        parameter.fill_(float("nan"))

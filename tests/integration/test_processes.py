@@ -88,7 +88,7 @@ def test_two_processes_detect_as_one(detection, tmp_path, one_thread):
 
 def test_sharded_weights_are_refused_in_one_line(experiment, tmp_path, refused):
     path = experiment(tmp_path)
-    for name in ("fsdp", "deepspeed_stage_2"):
+    for name in ("fsdp_cpu_offload", "deepspeed_stage_2"):
         said = refused("fit", "-c", path, f"--trainer.strategy={name}")
         assert f"trainer.strategy {name} takes weights apart" in said
 

@@ -138,6 +138,14 @@ class Backbone(nn.Module, ABC):
         """Weights of the image tower that only :attr:`Features.embedding` depends on."""
         return []
 
+    def stages(self) -> list[tuple[nn.Module, str]]:
+        """Modules whose weights are read by nothing but one method of theirs, and its name.
+
+        What is spread over processes (FSDP) is put together for as long as that method runs; all
+        other weights for a whole step. A module that runs several times in a step is none.
+        """
+        return []
+
     def matrices(self, block: int) -> dict[Matrix, BorrowedLinear]:
         """The matrices of a block, by their places, for adapters that add to what they write.
 

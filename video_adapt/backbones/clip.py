@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, Self
 
 import torch
@@ -109,6 +109,8 @@ class CLIP(Backbone):
         self.heads = self.blocks[0].attn.num_heads
         self.patch_size = self.visual.patch_size[0]
         self.embed_dim = config.towers["embed_dim"]
+        for block in self.blocks:
+            block.run = partial(run_block, block)
         self._start_from(found, weights)
         if low is not None:
             open_clip.model.convert_weights_to_lp(self.towers, low)
@@ -164,6 +166,10 @@ class CLIP(Backbone):
         """The residual blocks of the image tower, first to last."""
         return self.visual.transformer.resblocks
 
+    def stages(self) -> list[tuple[nn.Module, str]]:
+        """The blocks of the image tower."""
+        return [(block, "run") for block in self.blocks]
+
     def matrices(self, block: int) -> dict[Matrix, BorrowedLinear]:
         """The matrices of a block of the image tower, by their places."""
         return matrices_of(self.blocks[block])
@@ -205,8 +211,8 @@ class CLIP(Backbone):
         for number, block in enumerate(self.blocks):
             with ladder.trunk():
                 adapter = self.adapter_inside(number)
-                tokens, queries, keys = run_block(
-                    block, adapter, tokens, num_frames=clips[1], grid=self.grid
+                tokens, queries, keys = block.run(
+                    adapter, tokens, num_frames=clips[1], grid=self.grid
                 )
             ladder.read(number, tokens)
             if number in blocks:

@@ -50,6 +50,7 @@ class OpenVCLIP(FrozenBackboneMixin, OpenVocabularyTask):
     """
 
     backbone: CLIP
+    reads_weights = True
 
     def __init__(
         self,

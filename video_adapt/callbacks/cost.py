@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
+from torch.distributed.tensor import DTensor
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -129,6 +130,8 @@ class Cost(Callback):
         inputs = _one_of(batch)
         if self.multiply_adds is not None or inputs is None:
             return
+        if any(isinstance(parameter, DTensor) for parameter in pl_module.parameters()):
+            return  # shares of weights (FSDP); in validation they are whole
         with trainer.precision_plugin.forward_context():
             self.multiply_adds = count_multiply_adds(pl_module, *inputs)
         parameters = list(pl_module.parameters())

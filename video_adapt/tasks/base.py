@@ -61,16 +61,15 @@ class Task(LightningModule):
         return list(class_names) == self.class_names
 
     def setup(self, stage: str) -> None:
-        """Refuse a strategy under which no process has all weights under their own names.
+        """Refuse a strategy that checkpoints of what trains do not survive.
 
         Raises:
-            ConfigurationError: If it takes weights apart, as FSDP does: checkpoints that leave out
-                what is frozen, and its digest, are made from whole ones.
+            ConfigurationError: If it takes weights apart in its own way, as Lightning's FSDP does.
         """
         super().setup(stage)
         strategy = self.trainer.strategy
         if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
-            raise sharding_refused(type(strategy).__name__)
+            raise strategy_refused(type(strategy).__name__)
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
@@ -144,12 +143,11 @@ class Task(LightningModule):
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
 
-def sharding_refused(strategy: str) -> ConfigurationError:
-    """What to say of a strategy that takes weights apart."""
+def strategy_refused(strategy: str) -> ConfigurationError:
+    """What to say of a strategy under which checkpoints of what trains cannot be made."""
     return ConfigurationError(
-        f"trainer.strategy {strategy} takes weights apart, checkpoints of what trains need them "
-        "whole; take ddp, where frozen weights cost no gradient and no optimiser state, and where "
-        "memory is short precision=bf16-mixed and a smaller data.loader.batch_size"
+        f"trainer.strategy {strategy} takes weights apart in a way that checkpoints of what trains "
+        "do not survive; take fsdp, which spreads what trains over the processes, or ddp"
     )
 
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import LightningModule
@@ -54,10 +54,13 @@ class FrozenBackboneMixin(LightningModule):
         backbone: The model that stays frozen but for what trains in it.
         reads: What the method reads of a frozen backbone, if that is all that it sees of a video:
             it can then train from a feature cache; None = it cannot.
+        reads_weights: Whether a step reads trained weights of the backbone otherwise than by
+            running it, so that they have to be there as a whole (FSDP).
     """
 
     backbone: Backbone
     reads: Reads | None = None
+    reads_weights: ClassVar[bool] = False
 
     def freeze_backbone(
         self,
