@@ -255,9 +255,9 @@ def test_stages_read_their_weights_while_they_run_only(backbone, video, monkeypa
     copy = deepcopy(backbone)
     runs = []
     for stage, method in copy.stages():
-        weights = deepcopy(stage.state_dict())
+        weights, inner = deepcopy(stage.state_dict()), getattr(stage, method)
 
-        def run(*args, stage=stage, inner=getattr(stage, method), weights=weights, **kwargs):
+        def run(*args, stage=stage, inner=inner, weights=weights, **kwargs):
             runs.append(stage)
             stage.load_state_dict(weights)
             result = inner(*args, **kwargs)
