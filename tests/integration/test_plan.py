@@ -1,6 +1,7 @@
 """Predicted memory and time against a real step, for all four jobs; no data is there."""
 
 import json
+import statistics
 import time
 
 import pytest
@@ -168,13 +169,18 @@ def test_the_predicted_peak_is_that_of_a_real_step(job, names, written):
 @pytest.mark.slow
 @CASES
 def test_the_predicted_time_is_that_of_a_real_step(job, names, written, one_thread):
-    experiment = Experiment(written(job), classes=5)
-    # Time that this thread computes: what other processes take does not count. Caches and memory
-    # are shared with them all the same, so a machine that is busy gets other tries.
-    for regime in [regime for regime in experiment.regimes() if regime.name in names]:
-        needs = needs_of(experiment, regime)
-        errors = []
-        while len(errors) < 5 and min(errors, default=1) > 0.15:
+    """Of steps long enough that torch's work is most of them, the median of three tries.
+
+    Time that this thread computes: what other processes take does not count, but caches and
+    memory are shared with them all the same.
+    """
+    words = ["--data.init_args.loader.batch_size=32"]
+    words += ["--model.init_args.micro_batch=16"] if job == "retrieval" else []
+    experiment = Experiment(written(job), words, classes=5)
+    planned = [r for r in experiment.regimes() if r.name in names and not r.cached]
+    for regime in planned:
+        needs, ratios = needs_of(experiment, regime), []
+        for _ in range(3):
             watch = benchmark("cpu", experiment.precision, clock=time.thread_time)
             predicted_s = watch.seconds(needs.work)
             found = measure(
@@ -182,11 +188,11 @@ def test_the_predicted_time_is_that_of_a_real_step(job, names, written, one_thre
                 regime,
                 batch_size=experiment.batch_size,
                 device="cpu",
-                steps=7,
+                steps=5,
                 clock=time.thread_time,
             )
-            errors.append(abs(predicted_s / found.seconds - 1))
-        assert min(errors) <= 0.15, (regime, errors)
+            ratios.append(predicted_s / found.seconds)
+        assert statistics.median(ratios) == pytest.approx(1, abs=0.15), (regime, ratios)
 
 
 def taught(written, tmp_path, *, cached):

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from video_adapt.backbones import CLIP, Features
 
 from .plan_memory import LiveBytes, Work
 from .plan_operations import Operation
@@ -27,12 +29,14 @@ class Rates(NamedTuple):
         moved: Bytes read and written by an operation on every element.
         call_s: What torch and Python need for any operation, beside what it does.
         step_s: What they need once in a step, with caches that others have filled meanwhile.
+        crowding: How much longer an operation takes among others, which use the same caches.
     """
 
     multiply_adds: float
     moved: float
     call_s: float = 0.0
     step_s: float = 0.0
+    crowding: float = 1.0
 
     def seconds(self, operation: Operation) -> float:
         """Time of an operation at full speed."""
@@ -65,12 +69,16 @@ class Stopwatch:
         On a GPU an operation takes what its kernel or its launch takes, whichever is longer; on a
         CPU one follows the other.
         """
-        each = [(self._one(operation), times) for operation, times in work.operations.items()]
+        rates = self.rates
         if self._device == "cuda":
-            inside = sum(times * max(one, self.rates.call_s) for one, times in each)
-        else:
-            inside = sum(times * one for one, times in each) + work.calls * self.rates.call_s
-        return self.rates.step_s + inside
+            each = [(self._one(operation), times) for operation, times in work.operations.items()]
+            return rates.step_s + sum(times * max(one, rates.call_s) for one, times in each)
+        return rates.step_s + work.calls * rates.call_s + rates.crowding * self.alone_s(work)
+
+    @torch.no_grad()
+    def alone_s(self, work: Work) -> float:
+        """Time of the operations of a step, each as long as it takes alone."""
+        return sum(self._one(operation) * times for operation, times in work.operations.items())
 
     def _one(self, operation: Operation) -> float:
         if operation not in self._known:
@@ -120,7 +128,7 @@ class Stopwatch:
 def benchmark(
     device: str, precision: str, *, clock: Callable[[], float] = time.perf_counter
 ) -> Stopwatch:
-    """Measure a device; takes a second.
+    """Measure a device; takes seconds.
 
     Args:
         device: ``cpu`` or ``cuda``.
@@ -144,24 +152,52 @@ def benchmark(
     moved = 2 * large.numel() * large.element_size()
     watch.rates = Rates(_ROWS * weights.numel() / product_s, moved / element_s)
     # The line through two steps of next to no work, of few calls and of many.
-    (few, short_s), (many, long_s) = (_idle_step(watch, device, clock, n) for n in (1, 5))
-    call_s = max(0.0, (long_s - short_s) / (many - few))
-    step_s = max(0.0, short_s - few * call_s)
+    few, many = _try_step(watch, clock, *_probe(device)), _try_step(watch, clock, *_tower(device))
+    call_s = max(0.0, (many.beside_s - few.beside_s) / (many.calls - few.calls))
+    step_s = max(0.0, few.beside_s - few.calls * call_s)
     watch.rates = watch.rates._replace(call_s=call_s, step_s=step_s)
+    if device != "cuda":
+        busy = _try_step(watch, clock, *_tower(device, depth=2, width=192, clips=32))
+        inside_s = busy.took_s - busy.beside_s
+        crowding = (busy.took_s - step_s - busy.calls * call_s) / inside_s
+        watch.rates = watch.rates._replace(crowding=max(1.0, crowding))
     return watch
 
 
-def _idle_step(
-    watch: Stopwatch, device: str, clock: Callable[[], float], blocks: int
-) -> tuple[int, float]:
-    """Calls of a step of next to no work, and what it takes beside its operations."""
-    layers = [nn.TransformerEncoderLayer(8, 1, 8, dropout=0.0) for _ in range(blocks)]
-    network = nn.Sequential(*layers).to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), foreach=device == "cuda")
-    x = torch.ones(2, 4, 8, device=device)
+class _Tried(NamedTuple):
+    """A real step: its calls, what it took, and what of that its operations do not tell."""
+
+    calls: int
+    took_s: float
+    beside_s: float
+
+
+def _probe(device: str) -> tuple[nn.Module, Tensor]:
+    """The smallest thing that trains, and its input."""
+    return nn.Linear(8, 8).to(device), torch.ones(1, 8, device=device)
+
+
+def _tower(
+    device: str, *, depth: int = 5, width: int = 8, clips: int = 1
+) -> tuple[nn.Module, Tensor]:
+    """A small image tower, whose blocks run as those of methods do, and its input."""
+    vision = {"image_size": 32, "patch_size": 8, "width": width, "layers": depth, "head_width": 8}
+    text = {"context_length": 8, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
+    tower = CLIP.from_config({"embed_dim": 8, "vision_cfg": vision, "text_cfg": text})
+    tower.towers.text.requires_grad_(False)
+    return tower.to(device), torch.ones(clips, 1, 3, 32, 32, device=device)
+
+
+def _try_step(
+    watch: Stopwatch, clock: Callable[[], float], network: nn.Module, x: Tensor
+) -> _Tried:
+    device = x.device.type
+    trained = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, foreach=device == "cuda")
 
     def step() -> None:
-        loss = network(x).mean()
+        result = network(x)
+        loss = (result.embedding if isinstance(result, Features) else result).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -175,5 +211,6 @@ def _idle_step(
     for _ in range(_REPEATS):
         gc.collect()  # as before a measured step: no cache stays warm
         times.append(timed(step, device, clock))
-    inside = 0.0 if device == "cuda" else watch.seconds(work)
-    return work.calls, max(0.0, statistics.median(times) - inside)
+    took_s = statistics.median(times)
+    alone_s = 0.0 if device == "cuda" else watch.alone_s(work)
+    return _Tried(work.calls, took_s, max(0.0, took_s - alone_s))
