@@ -50,8 +50,7 @@ from .cli_resume import find_start, go_on_line, is_begun, named_error
 from .cli_words import spell_nulls
 from .errors import ConfigurationError, WeightsError
 from .reports.media import show_media
-from .tasks.base import strategy_refused
-from .tasks.fully_sharded import FullySharded
+from .tasks.fully_sharded import strategy_named
 
 logger = logging.getLogger(__name__)
 SPLITS: dict[str, tuple[data_modules.annotations.Split, ...]] = {
@@ -173,12 +172,10 @@ class VideoAdaptCLI(LightningCLI):
         self._check_lists()
         self._share_cores()
         given = self._get(self.config_init, "trainer")
-        if given["strategy"] == "fsdp":  # Lightning's own wants blocks that run as modules
-            kwargs["strategy"] = FullySharded()
-        elif str(given["strategy"]).startswith(("fsdp", "deepspeed")):
-            raise strategy_refused(given["strategy"])
+        kwargs["strategy"] = strategy_named(given["strategy"])
         if given["logger"] is None or given["logger"] is True:
             kwargs["logger"] = self._trackers()
+        self._go_on_tracking(kwargs.get("logger", given["logger"]))
         if given["plugins"] is None:
             kwargs["plugins"] = [CheckpointFile()]
         callbacks = list(given["callbacks"] or [])
@@ -205,10 +202,14 @@ class VideoAdaptCLI(LightningCLI):
         folder = self._run_dir if fitting else self._run_dir / self._command
         table = run_table(folder, resume=fitting and self._resuming, rows=self._start.table_rows)
         media = self._get(self.config_init, "media")
-        name, run_id = self._run_dir.name, self._start.tracked_id
-        if not fitting:
-            run_id = None  # what is measured later is a run of its own
-        return [table, WandbTracker(self._run_dir, name=name, media=media, run_id=run_id)]
+        return [table, WandbTracker(self._run_dir, name=self._run_dir.name, media=media)]
+
+    def _go_on_tracking(self, trackers: Any) -> None:
+        if self._command != "fit":
+            return  # what is measured later is a run of its own
+        for tracker in trackers if isinstance(trackers, list) else [trackers]:
+            if isinstance(tracker, WandbTracker):
+                tracker.go_on(self._start.tracked_id)
 
     def after_fit(self) -> None:
         """Show W&B what the report would show of the last validation."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import wandb
+import yaml
 from lightning.pytorch import Callback
 
 from tests.integration.conftest import run
@@ -141,6 +142,20 @@ def test_a_stopped_run_goes_on_in_the_same_run(
     assert read_offline_runs(tmp_path / "run")[-1].id != first.id
 
 
+def test_a_tracker_of_the_experiment_file_goes_on_too(tmp_path, experiment, stranger, monkeypatch):
+    path = experiment(tmp_path, epochs=1)
+    content = yaml.safe_load(path.read_text())
+    tracker = {"class_path": "WandbTracker", "init_args": {"save_dir": str(tmp_path / "run")}}
+    content["trainer"]["logger"] = tracker
+    path.write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(Ends, "step", 2)
+    assert run("fit", "-c", path, ENDS) == 75
+    monkeypatch.setattr(Ends, "step", -1)
+    assert run("fit", "-c", path, ENDS, "--ckpt_path=auto") == 0
+    first, second = read_offline_runs(tmp_path / "run")
+    assert first.id == second.id
+
+
 def test_what_a_killed_run_did_behind_its_checkpoint_comes_again(
     tmp_path, experiment, stranger, monkeypatch
 ):
@@ -174,7 +189,8 @@ def member(monkeypatch):
 def log_twice(folder):
     """A run that was killed behind step 2, and went on behind step 1."""
     for steps in ((0, 1, 2), (2, 3)):
-        tracker = WandbTracker(folder, run_id="abc")
+        tracker = WandbTracker(folder)
+        tracker.go_on("abc")
         for step in steps:
             tracker.log_metrics({"train/loss": 0.5}, step)
         wandb.finish()

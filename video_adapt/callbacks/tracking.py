@@ -52,8 +52,6 @@ class WandbTracker(WandbLogger):
         group: Group of runs to compare, such as one experiment with several seeds.
         tags: Words to find the run by.
         media: How many pictures it may take; None = the default.
-        run_id: W&B's id of the run that goes on; None = a new one. ``WANDB_RUN_ID`` counts more: an
-            agent, or whoever sets it, has chosen the run.
 
     Attributes:
         media: The same.
@@ -70,21 +68,23 @@ class WandbTracker(WandbLogger):
         group: str | None = None,
         tags: list[str] | None = None,
         media: MediaBudget | None = None,
-        run_id: str | None = None,
     ) -> None:
-        super().__init__(
-            save_dir=save_dir,
-            project=project,
-            name=name,
-            id=None if "WANDB_RUN_ID" in os.environ else run_id,
-            group=group,
-            tags=tags,
-        )
+        super().__init__(save_dir=save_dir, project=project, name=name, group=group, tags=tags)
         if "WANDB_SWEEP_ID" in os.environ:
             self._wandb_init.pop("project")  # W&B ignores it there, and warns
         self.media = media or MediaBudget()
         self.num_shown = self.num_left_out = 0
         self._bytes_shown = 0
+
+    def go_on(self, run_id: str | None) -> None:
+        """Be the run that was interrupted; to be called before anything is logged.
+
+        Args:
+            run_id: W&B's id of that run; None = it had none. ``WANDB_RUN_ID`` counts more: an
+                agent, or whoever sets it, has chosen the run.
+        """
+        if "WANDB_RUN_ID" not in os.environ:
+            self._wandb_init["id"] = self._id = run_id
 
     @property
     @rank_zero_experiment

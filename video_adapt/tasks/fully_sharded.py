@@ -10,6 +10,7 @@ from torch.autograd.graph import increment_version
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from .base import strategy_refused
 from .frozen import FrozenBackboneMixin
 
 # Queries and keys that a block returns are views; nobody writes into them.
@@ -111,6 +112,22 @@ class FullySharded(DDPStrategy):
                 for number, state in recorded["state"].items()
             }
             optimizer.load_state_dict(recorded | {"state": shares})
+
+
+def strategy_named(strategy: Any) -> Any:
+    """What ``trainer.strategy`` stands for, where it is not as in Lightning.
+
+    Args:
+        strategy: ``fsdp`` is the one above, for Lightning's own wants blocks that run as modules.
+
+    Raises:
+        ConfigurationError: If checkpoints of what trains do not survive it.
+    """
+    if strategy == "fsdp":
+        return FullySharded()
+    if str(strategy).startswith(("fsdp", "deepspeed")):
+        raise strategy_refused(strategy)
+    return strategy
 
 
 class _Root(nn.Module):

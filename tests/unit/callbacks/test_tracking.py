@@ -141,7 +141,8 @@ def test_a_run_of_an_agent_belongs_to_the_project_of_its_sweep(tmp_path, monkeyp
 def test_a_resumed_run_goes_on_in_the_same_run(tmp_path, stranger, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     wandb.teardown()
-    tracker = WandbTracker(tmp_path, run_id="abc")
+    tracker = WandbTracker(tmp_path)
+    tracker.go_on("abc")
     tracker.log_metrics({"loss": 0.5}, step=3)
     assert tracked_id(quick_trainer(tmp_path, logger=tracker)) == "abc"
     wandb.finish()
@@ -153,6 +154,10 @@ def test_without_wandb_there_is_no_id(tmp_path):
 
 
 def test_the_run_that_an_agent_names_counts_more(tmp_path, monkeypatch):
-    assert WandbTracker(tmp_path, run_id="abc")._wandb_init["id"] == "abc"
+    tracker = WandbTracker(tmp_path)
     monkeypatch.setenv("WANDB_RUN_ID", "trial")
-    assert WandbTracker(tmp_path, run_id="abc")._wandb_init["id"] is None
+    tracker.go_on("abc")
+    assert tracker._wandb_init["id"] is None
+    monkeypatch.delenv("WANDB_RUN_ID")
+    tracker.go_on("abc")
+    assert tracker._wandb_init["id"] == "abc"
