@@ -102,7 +102,7 @@ demo-openvocab: install ## classes that no training video shows: zero-shot, Open
 		--classes $(NOVEL) --plot $(RUNS)/demo/openvocab/named.png
 
 compare: install ## frozen against fine-tuned on the rendered world: eight regimes, two seeds, one report
-	$(VA) world $(RUNS)/demo/world $(DEMO_WORLD) --train 960 --val 160
+	$(VA) world $(RUNS)/demo/world_8fps $(DEMO_WORLD) --fps 8 --train 960 --val 160
 	$(VA) compare experiments/comparisons/demo_recognition.yaml --at-once 2
 
 real-clips: install ## train on annotated real clips (VIDEO_ADAPT_REAL_VIDEOS names their folder)
