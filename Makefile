@@ -101,7 +101,7 @@ demo-openvocab: install ## classes that no training video shows: zero-shot, Open
 	$(VA) recognise $(NAMED_BY)/checkpoints/last.ckpt $(RUNS)/demo/combinations_unseen/test_novel/red_* \
 		--classes $(NOVEL) --plot $(RUNS)/demo/openvocab/named.png
 
-compare: install ## frozen against fine-tuned on the rendered world: eight regimes, two seeds, one report
+compare: install ## frozen against fine-tuned on the rendered world: eight regimes, one report
 	$(VA) world $(RUNS)/demo/world_8fps $(DEMO_WORLD) --fps 8 --train 960 --val 160
 	$(VA) compare experiments/comparisons/demo_recognition.yaml --at-once 2
 
