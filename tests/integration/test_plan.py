@@ -234,7 +234,7 @@ def test_the_command_plans_without_data(written, tmp_path, capsys, one_thread):
     assert text == (out / "plan.md").read_text()
     assert "- frozen: fits: " in text
     assert "- frozen, cached: fits: " in text
-    assert "the class file is not here: 5 classes are assumed" in text
+    assert "- 5 classes are assumed; --classes says how many there are: unset" in text
     facts = json.loads((out / "plan.json").read_text())
     assert 1e8 < facts["rates"]["multiply_adds"] < 1e14
     assert 1e7 < facts["rates"]["moved"] < 1e14

@@ -46,12 +46,14 @@ class Samples(NamedTuple):
     """How long the training of a file is.
 
     Attributes:
-        number: Training samples of an epoch; None where the lists are not there.
+        number: Training samples of an epoch; None where the lists cannot be read.
         epochs: ``trainer.max_epochs``; None where it has none.
+        problem: Why the lists cannot be read; empty if they can.
     """
 
     number: int | None
     epochs: int | None
+    problem: str = ""
 
 
 class Experiment:
@@ -60,7 +62,11 @@ class Experiment:
     Args:
         path: The file.
         words: What else stands on the command line, such as ``--trainer.precision=bf16-mixed``.
-        classes: Number of classes where the class file is not there.
+        classes: Number of classes where the class file cannot be read.
+
+    Attributes:
+        class_names: Names of the classes.
+        classes_problem: Why they stand in for the true ones; empty if they do not.
     """
 
     def __init__(self, path: str | Path, words: Sequence[str] = (), *, classes: int = 100) -> None:
@@ -71,7 +77,7 @@ class Experiment:
                 f"{path}: the method does not train, so there is no step to plan; name a file with "
                 "model.init_args.optimizer"
             )
-        self.class_names, self.knows_classes = self._classes(classes)
+        self.class_names, self.classes_problem = self._classes(classes)
 
     @property
     def precision(self) -> str:
@@ -94,10 +100,9 @@ class Experiment:
         epochs = self.config.trainer.max_epochs
         try:
             data = _instantiate(VideoDataModule, self.config.data)
-            number: int | None = data._trained_on(data._required("train"))[0]
-        except (VideoAdaptError, OSError, ValueError):
-            number = None  # said in the report, with the mend
-        return Samples(number, epochs)
+            return Samples(data._trained_on(data._required("train"))[0], epochs)
+        except (VideoAdaptError, OSError, ValueError) as error:
+            return Samples(None, epochs, problem=_first_line(error))
 
     def data(self) -> Any:
         """The data module, for its sampler and settings; nothing is read."""
@@ -141,12 +146,17 @@ class Experiment:
     def _job(self) -> str:
         return str(_class_of(self.config.model).job)
 
-    def _classes(self, number: int) -> tuple[list[str], bool]:
+    def _classes(self, number: int) -> tuple[list[str], str]:
+        """Names of the classes, or stand-ins and why the true ones cannot be read."""
         try:
             data = _instantiate(VideoDataModule, self.config.data)
-            return list(data.class_names), True
-        except (VideoAdaptError, OSError, ValueError):
-            return [f"class {i}" for i in range(number)], False
+            return list(data.class_names), ""
+        except (VideoAdaptError, OSError, ValueError) as error:
+            return [f"class {i}" for i in range(number)], _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _read(path: str | Path, words: Sequence[str]) -> Namespace:

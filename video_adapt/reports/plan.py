@@ -38,7 +38,7 @@ def make_plan(
         measures: Whether a real step is taken as well.
         device: ``auto``, ``cpu`` or ``cuda``.
         only: Names of regimes; None = all.
-        samples: Training samples, where the lists are not there.
+        samples: Training samples; None = those of the lists.
         classes: Number of classes, where their file is not there.
 
     Returns:
@@ -51,8 +51,9 @@ def make_plan(
     if memory is None and place.type == "cuda":
         memory = torch.cuda.get_device_properties(place).total_memory
     experiment = Experiment(path, words, classes=classes)
-    found = experiment.samples()
-    length = found if found.number is not None else Samples(samples, found.epochs)
+    length = experiment.samples()
+    if samples is not None:
+        length = Samples(samples, length.epochs)
     stopwatch = benchmark(place.type, experiment.precision)
     planner = Planner(
         experiment,
@@ -97,11 +98,11 @@ def _chosen(regimes: Sequence[Regime], only: Sequence[str] | None, path: Path) -
 
 def _assumed(experiment: Experiment, length: Samples) -> str:
     lines = []
-    if not experiment.knows_classes:
+    if experiment.classes_problem:
         lines.append(
-            f"- the class file is not here: {len(experiment.class_names)} classes are assumed; "
-            "--classes says how many there are"
+            f"- {len(experiment.class_names)} classes are assumed; --classes says how many there "
+            f"are: {experiment.classes_problem}"
         )
-    if length.number is None:
-        lines.append("- the training list is not here: --samples says how long an epoch is")
+    if length.problem:
+        lines.append(f"- --samples says how long an epoch is: {length.problem}")
     return "".join(f"{line}\n" for line in lines)

@@ -127,7 +127,7 @@ class Planner:
         )
 
     def _timed(self, row: PlanRow, *, cached: bool) -> PlanRow:
-        number, epochs = self._samples
+        number, epochs = self._samples.number, self._samples.epochs
         if number is None:
             return row
         step_s = row.seconds if row.measured is None else row.measured.seconds

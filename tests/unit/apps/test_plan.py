@@ -64,8 +64,16 @@ def test_folders_of_the_environment_and_their_lists_need_not_be_there(monkeypatc
     experiment = Experiment(EXPERIMENTS / "adatad/thumos14_vits.yaml", classes=20)
     assert "THUMOS14" not in os.environ
     assert experiment.samples().number is None
-    assert (len(experiment.class_names), experiment.knows_classes) == (20, False)
+    assert experiment.samples().problem.startswith("unset: ")
+    assert len(experiment.class_names) == 20
     assert experiment.data().sampler.num_frames == 768
+
+
+def test_why_classes_are_assumed_is_said(tmp_path):
+    (tmp_path / "labels.json").write_text("{")
+    words = [f"--data.init_args.root={tmp_path}"]
+    experiment = Experiment(EXPERIMENTS / "demo/full.yaml", words)
+    assert experiment.classes_problem.startswith(f"{tmp_path / 'labels.json'}")
 
 
 def test_words_replace_what_the_file_says():
