@@ -1,7 +1,7 @@
 """A plan from an experiment file: the regimes of its method, side by side."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def make_plan(
     rows = [planner.row(regime) for regime in shown]
     title = f"{path}: batches of {experiment.batch_size}, {experiment.precision}, {place.type}"
     text = render(rows, title=title, memory=memory, devices=experiment.devices)
-    text += _assumed(experiment, length)
+    text += _assumed(experiment, length, stopwatch.untried)
     facts = {
         "experiment": str(path),
         "settings": list(words),
@@ -96,7 +96,7 @@ def _chosen(regimes: Sequence[Regime], only: Sequence[str] | None, path: Path) -
     return [regime for regime in regimes if regime.name in only]
 
 
-def _assumed(experiment: Experiment, length: Samples) -> str:
+def _assumed(experiment: Experiment, length: Samples, untried: Collection[str]) -> str:
     lines = []
     if experiment.classes_problem:
         lines.append(
@@ -105,4 +105,7 @@ def _assumed(experiment: Experiment, length: Samples) -> str:
         )
     if length.problem:
         lines.append(f"- --samples says how long an epoch is: {length.problem}")
+    if untried:
+        names = ", ".join(sorted(untried))
+        lines.append(f"- not tried on the device, so timed by its rates alone: {names}")
     return "".join(f"{line}\n" for line in lines)

@@ -54,6 +54,9 @@ class Stopwatch:
         rates: What the device does in a second: judges which operation is long, and stands in for
             those that cannot be tried, such as kernels of another device.
         clock: Tells the time in seconds.
+
+    Attributes:
+        untried: Names of the operations that could not be tried.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Stopwatch:
     ) -> None:
         self._device, self.rates, self._clock = device, rates, clock
         self._known: dict[Operation, float] = {}
+        self.untried: set[str] = set()
 
     @torch.no_grad()
     def seconds(self, work: Work) -> float:
@@ -99,6 +103,7 @@ class Stopwatch:
                 lambda: operation.func(*args, **kwargs), stays=operation.stays
             )
         except (RuntimeError, TypeError, ValueError):
+            self.untried.add(str(operation.func))
             return expected
 
     def median_s(self, function: Callable[[], Any], *, stays: bool = False) -> float:

@@ -197,13 +197,14 @@ def test_what_would_take_long_is_tried_small_and_counted_whole(empty):
     assert watch.seconds(Work(0, 0, 0, Counter({operation: 1}))) == 10.0
 
 
-def test_what_cannot_be_tried_takes_its_time_at_full_speed(empty):
+def test_what_cannot_be_tried_takes_its_time_at_full_speed_and_is_named(empty):
     def broken(*args, **kwargs):
         raise RuntimeError
 
     watch = Stopwatch("cpu", Rates(1e15, 100.0), clock=Ticks())
     operation = recorded(torch.add, empty(2), empty(2))._replace(func=broken)
     assert watch.seconds(Work(0, 0, 0, Counter({operation: 1}))) == operation.moved / 100
+    assert len(watch.untried) == 1
 
 
 def test_a_cache_of_a_teacher_is_filled_by_the_first_step_and_read_by_the_next():
